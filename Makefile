@@ -1,0 +1,51 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# ruff does not read setup.cfg, so its options stand here.
+# D: docstrings on what is public; N, ANN are left to the style guide and to mypy.
+RUFF_RULES := E,F,W,I,B,UP,SIM,C4,PIE,PT,RUF,D1,DTZ,ASYNC,S1,T10
+# D105, D107: magic methods and __init__ are described by their class.
+# S101: asserts are how pytest tests; RUF001-003: quotes of other scripts stand in tests.
+RUFF := --line-length 100 --target-version py311 --select $(RUFF_RULES) --ignore D105,D107,S101,RUF001,RUF002,RUF003 --per-file-ignores 'tests/*:D1,tests/*:S1'
+
+.PHONY: venv demo run test lint types imports check format clean
+
+venv: $(BIN)/.ready
+
+$(BIN)/.ready: setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "Python's venv module is missing: install the package python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(BIN)/.ready-test: $(BIN)/.ready
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@touch $@
+
+demo: $(BIN)/.ready
+	$(BIN)/kurolproxy demo
+
+run: $(BIN)/.ready
+	$(BIN)/kurolproxy serve
+
+test: $(BIN)/.ready-test
+	$(BIN)/python -m pytest
+
+lint: $(BIN)/.ready-test
+	$(BIN)/ruff check $(RUFF) kurolproxy tests
+	$(BIN)/ruff format --line-length 100 --target-version py311 --check kurolproxy tests
+
+format: $(BIN)/.ready-test
+	$(BIN)/ruff check $(RUFF) --fix kurolproxy tests
+	$(BIN)/ruff format --line-length 100 --target-version py311 kurolproxy tests
+
+types: $(BIN)/.ready-test
+	$(BIN)/mypy
+
+imports: $(BIN)/.ready-test
+	$(BIN)/lint-imports
+
+check: test lint types imports
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,1 @@
+"""The composition root: build every object once, start them, stop them."""

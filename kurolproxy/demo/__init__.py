@@ -1,0 +1,1 @@
+"""The built-in demo vendor; it knows nothing of the gateway."""

@@ -1,0 +1,1 @@
+"""What the gateway counts, on a registry of its own."""

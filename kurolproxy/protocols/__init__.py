@@ -1,0 +1,1 @@
+"""The wire protocols: pure functions between wire bytes and the neutral form."""

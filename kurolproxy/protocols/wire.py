@@ -1,0 +1,147 @@
+"""The only loads and dumps of wire JSON: what orjson refuses becomes an error of ours."""
+
+from __future__ import annotations
+
+import re
+from itertools import accumulate, count, pairwise
+from operator import sub
+from typing import Any
+
+import orjson
+
+from kurolproxy.errors import BadRequest
+
+MAX_DEPTH = 100
+"""Levels of nesting of a document, unless the caller says otherwise."""
+
+# A string, closed or not: possessive, so that no document makes it scan twice.
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+_BRACKETS = b"[]{}"
+_NOT_BRACKETS = bytes(each for each in range(256) if each not in _BRACKETS)
+# An opening bracket counts 2, a closing one 0: less the number of brackets so far,
+# the running sum is the depth.
+_STEPS = bytes.maketrans(_BRACKETS, bytes([2, 0, 2, 0]))
+
+
+class WireError(ValueError):
+    """A document of JSON that we do not take: malformed, too deep, or not UTF-8."""
+
+
+def too_deep(data: bytes, limit: int = MAX_DEPTH) -> bool:
+    """Return whether the document nests over ``limit`` levels, without building anything.
+
+    Malformed JSON gives some answer; the parser that follows refuses it.
+    """
+    # Most documents cannot be too deep: they have too few brackets, strings included.
+    if data.count(b"{") + data.count(b"[") <= limit:
+        return False
+    steps = _STRING.sub(b"", data).translate(_STEPS, _NOT_BRACKETS)
+    return max(map(sub, accumulate(steps), count(1)), default=0) > limit
+
+
+def loads(data: bytes | str, max_depth: int = MAX_DEPTH) -> Any:
+    """Read one JSON document.
+
+    Raises:
+        WireError: with a text for the caller; it never quotes the document.
+    """
+    raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
+    if too_deep(raw, max_depth):
+        raise WireError(f"nested deeper than {max_depth} levels")
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise WireError(f"not valid JSON: {error.msg} at byte {error.pos}") from None
+
+
+def load_object(data: bytes, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
+    """Read the JSON object of a request.
+
+    Raises:
+        BadRequest: it is not JSON, too deep, or not an object.
+    """
+    try:
+        value = loads(data, max_depth)
+    except WireError as error:
+        raise BadRequest(f"The request body is {error}.") from None
+    if not isinstance(value, dict):
+        raise BadRequest("The request body must be a JSON object.")
+    return value
+
+
+def load_upstream(data: bytes) -> Any:
+    """Read a document that an upstream wrote, mending what can be mended.
+
+    Invalid UTF-8 and lone surrogates become U+FFFD; white space and a byte order mark
+    before the document are skipped.
+
+    Raises:
+        WireError: it is not JSON, or too deep.
+    """
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    try:
+        return loads(data)
+    except WireError:
+        mended = _mend(data)
+        if mended == data:
+            raise
+        return loads(mended)
+
+
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+
+
+def _mend(data: bytes) -> bytes:
+    text = data.decode("utf-8", "replace").encode()
+    out: list[bytes] = []
+    at = 0
+    # A high half directly before a low half is a pair; any other half stands alone.
+    halves = list(_SURROGATE.finditer(text))
+    paired: set[int] = set()
+    for first, second in pairwise(halves):
+        if (
+            first.end() == second.start()
+            and first.start() not in paired
+            and int(first.group()[2:], 16) < 0xDC00 <= int(second.group()[2:], 16)
+        ):
+            paired |= {first.start(), second.start()}
+    for half in halves:
+        if half.start() in paired or _escaped(text, half.start()):
+            continue
+        out.append(text[at : half.start()] + b"\\ufffd")
+        at = half.end()
+    return b"".join(out) + text[at:]
+
+
+def _escaped(text: bytes, at: int) -> bool:
+    """Return whether the backslash at ``at`` is itself escaped."""
+    before = at
+    while before and text[before - 1] == 0x5C:
+        before -= 1
+    return (at - before) % 2 == 1
+
+
+def dumps(value: Any) -> bytes:
+    """Write one JSON document.
+
+    Raises:
+        BadRequest: it holds what JSON or orjson cannot say: a lone surrogate, an integer
+            over 64 bits, deep nesting.
+    """
+    try:
+        return orjson.dumps(value)
+    except (orjson.JSONEncodeError, TypeError) as error:
+        raise BadRequest(f"The request cannot be written as JSON: {error}") from None
+
+
+def quote(text: str) -> bytes:
+    """Write one JSON string, quotes included; what UTF-8 cannot hold becomes U+FFFD."""
+    try:
+        return orjson.dumps(text)
+    except (orjson.JSONEncodeError, TypeError):
+        return orjson.dumps(text.encode("utf-8", "replace").decode())
+
+
+def compact(value: Any) -> str:
+    """Write one JSON document as text, for fields that hold JSON in a string."""
+    return dumps(value).decode()

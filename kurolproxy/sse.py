@@ -1,0 +1,143 @@
+"""Server-sent events: bytes in, frames out, wherever the network cut them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+# A frame ends with an empty line. LF and CRLF end a line, in any mixture, so the
+# end of a frame is \n\n, \n\r\n, \r\n\n or \r\n\r\n: always LF, optional CR, LF.
+_BLANK = re.compile(rb"\n\r?\n")
+_BOM = b"\xef\xbb\xbf"
+
+
+class FrameTooLarge(ValueError):
+    """An unfinished frame outgrew its limit."""
+
+
+class FrameSplitter:
+    """Split a byte stream into SSE frames, wherever the network cut it.
+
+    A frame is everything up to and including a blank line; joined together, the
+    frames are the input, byte for byte.
+
+    Args:
+        max_frame_bytes: what one frame may hold before the stream is given up.
+
+    Raises:
+        FrameTooLarge: from ``split``, when a frame outgrew ``max_frame_bytes``.
+
+    Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
+    (LF and CRLF end a line here, in any mixture; a lone CR does not.)
+    """
+
+    __slots__ = ("_max", "_parts", "_size", "_tail")
+
+    def __init__(self, max_frame_bytes: int) -> None:
+        self._max = max_frame_bytes
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._tail = b""
+
+    @property
+    def pending(self) -> bool:
+        """Whether part of a frame is held."""
+        return self._size > 0
+
+    def cut(self, data: bytes) -> bytes:
+        """Return every whole frame that ``data`` completes, as one piece.
+
+        When nothing is held and ``data`` ends with a frame, that is ``data`` itself,
+        the same object.
+        """
+        if not self._size and data.endswith((b"\n\n", b"\n\r\n")):
+            return data
+        # A separator is at most 3 bytes from its first LF: rescan only the last 2.
+        seen = len(self._tail)
+        window = self._tail + data if seen else data
+        end = _last_blank(window)
+        if end < 0:
+            self._hold(data, window)
+            return b""
+        end -= seen
+        rest = data[end:]
+        self._parts.append(data[:end] if rest else data)
+        whole = b"".join(self._parts) if len(self._parts) > 1 else self._parts[0]
+        self._parts.clear()
+        self._size = 0
+        self._tail = b""
+        if rest:
+            self._hold(rest, rest)
+        return whole
+
+    def split(self, data: bytes) -> list[bytes]:
+        """Return the frames that ``data`` completes."""
+        whole = self.cut(data)
+        return list(frames(whole)) if whole else []
+
+    def rest(self) -> bytes:
+        """Return what is held, and hold nothing."""
+        held = b"".join(self._parts)
+        self._parts.clear()
+        self._size = 0
+        self._tail = b""
+        return held
+
+    def _hold(self, data: bytes, window: bytes) -> None:
+        self._parts.append(data)
+        self._size += len(data)
+        if self._size > self._max:
+            raise FrameTooLarge(f"an event of the stream is larger than {self._max} bytes")
+        self._tail = window[-2:]
+
+
+def _last_blank(data: bytes) -> int:
+    """Return the end of the last blank line of ``data``, or -1."""
+    plain = data.rfind(b"\n\n")
+    mixed = data.rfind(b"\n\r\n")
+    if plain < 0 and mixed < 0:
+        return -1
+    return max(plain + 2 if plain >= 0 else -1, mixed + 3 if mixed >= 0 else -1)
+
+
+def frames(data: bytes) -> Iterator[bytes]:
+    """Yield the frames of ``data``, which ends with one; joined they are ``data``."""
+    start = 0
+    for blank in _BLANK.finditer(data):
+        end = blank.end()
+        if end > start:
+            yield data[start:end]
+        start = end
+    if start < len(data):
+        # A third LF in a row belongs to no blank line that the pattern can find.
+        yield data[start:]
+
+
+def read_frame(frame: bytes) -> tuple[str, bytes]:
+    """Return the event name and the data of one frame.
+
+    Several ``data:`` lines are joined by LF; comments and unknown fields are
+    skipped; a missing space after the colon is accepted.
+
+    Returns:
+        ``("", data)`` when there is no ``event:`` line; data is empty for a comment.
+    """
+    # Every vendor's usual frame is one data line: take it without splitting lines.
+    if frame.startswith(b"data: ") and frame.find(b"\n") >= len(frame) - 2:
+        return "", frame[6:].rstrip(b"\r\n")
+    name = b""
+    data: list[bytes] = []
+    for line in frame.removeprefix(_BOM).split(b"\n"):
+        line = line.removesuffix(b"\r")
+        if line.startswith(b"data"):
+            data.append(_value(line, b"data"))
+        elif line.startswith(b"event"):
+            name = _value(line, b"event")
+    return name.decode("utf-8", "replace"), b"\n".join(data)
+
+
+def _value(line: bytes, field: bytes) -> bytes:
+    rest = line[len(field) :]
+    if not rest.startswith(b":"):
+        return b""
+    return rest[1:].removeprefix(b" ")

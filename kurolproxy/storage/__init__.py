@@ -1,0 +1,1 @@
+"""SQLite: accounts, keys and usage."""

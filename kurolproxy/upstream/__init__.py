@@ -1,0 +1,1 @@
+"""HTTP out: how a request reaches a vendor."""
