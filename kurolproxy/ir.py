@@ -155,7 +155,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A picture: ``data`` (base64) with its ``mime``, or a ``url`` that is passed on, never fetched."""
+    """A picture: base64 ``data`` with its ``mime``, or a ``url`` (passed on, never fetched)."""
 
     data: str | None = None
     url: str | None = None

@@ -74,8 +74,8 @@ class Target:
     protocols: tuple[ProtocolName, ...]
     priority: int = 0
     weight: int = 1
-    traits: ModelTraits = ModelTraits()
-    timeouts: Timeouts = Timeouts()
+    traits: ModelTraits = field(default_factory=ModelTraits)
+    timeouts: Timeouts = field(default_factory=Timeouts)
 
     def protocol_for(self, client: ProtocolName) -> ProtocolName:
         """Return the protocol to speak: the client's own when it is offered, else the first."""

@@ -26,7 +26,7 @@ class TargetView:
 
     model: str
     public_model: str
-    traits: ModelTraits = ModelTraits()
+    traits: ModelTraits = field(default_factory=ModelTraits)
     max_output_tokens: int | None = None
     hash_user: Callable[[str], str] | None = None
 
