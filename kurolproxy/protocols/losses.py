@@ -78,15 +78,22 @@ class Reader:
         request: the normalised request; nodes are told apart by identity.
     """
 
-    __slots__ = ("_taken", "request")
+    __slots__ = ("_stand_ins", "_taken", "request")
 
     def __init__(self, request: Request) -> None:
         self.request = request
         self._taken: set[tuple[int, str]] = set()
+        # Id of a node that was made for another -> both: they must not be freed,
+        # or their ids would be given to others.
+        self._stand_ins: dict[int, tuple[object, object]] = {}
+
+    def stand_in(self, new: object, old: object) -> None:
+        """Let what is taken from ``new`` count as taken from ``old``, a node of one kind."""
+        self._stand_ins[id(new)] = (new, old)
 
     def take(self, node: object, name: str) -> Any:
         """Return a field of a node and mark it as carried over."""
-        self._taken.add((id(node), name))
+        self._taken.add((self._key(node), name))
         return getattr(node, name)
 
     def peek(self, node: object, name: str) -> Any:
@@ -95,9 +102,14 @@ class Reader:
 
     def whole(self, node: T) -> T:
         """Mark every field of a node as carried over and return the node."""
+        key = self._key(node)
         for name in _field_names(_kind(node)):
-            self._taken.add((id(node), name))
+            self._taken.add((key, name))
         return node
+
+    def _key(self, node: object) -> int:
+        pair = self._stand_ins.get(id(node)) if self._stand_ins else None
+        return id(pair[1] if pair else node)
 
     def losses(self) -> list[str]:
         """Return the names of what was said and not taken, each once, in order.
