@@ -1,0 +1,1 @@
+"""The tests; test files mirror modules."""
