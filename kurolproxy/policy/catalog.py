@@ -9,8 +9,6 @@ from types import MappingProxyType
 
 from kurolproxy.ir import ModelTraits, ProtocolName
 
-_EMPTY: Mapping[str, str] = MappingProxyType({})
-
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
@@ -53,8 +51,8 @@ class Upstream:
     paths: Mapping[ProtocolName, str] = field(default_factory=lambda: MappingProxyType({}))
     api_keys: tuple[str, ...] = ()
     auth_header: str | None = None
-    query: Mapping[str, str] = _EMPTY
-    headers: Mapping[str, str] = _EMPTY
+    query: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     proxy: str | None = None
     max_concurrent: int | None = None
     trace: bool = False
