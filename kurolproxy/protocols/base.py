@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from kurolproxy.errors import BadRequest, GatewayError
 from kurolproxy.ir import ModelTraits, ProtocolName, Request, Response, StreamEvent, Usage
@@ -29,6 +29,27 @@ class TargetView:
     traits: ModelTraits = field(default_factory=ModelTraits)
     max_output_tokens: int | None = None
     hash_user: Callable[[str], str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What a translation is handed beside the request.
+
+    Attributes:
+        created: Unix seconds.
+        new_id: makes a fresh id behind a prefix.
+        output_cap: the cap that the day's allowance leaves, when it is lower than asked.
+        strict: refuse a request that would lose a field.
+        max_event_bytes: the largest event of a stream.
+        max_depth: levels of nesting of a body.
+    """
+
+    created: int
+    new_id: Callable[[str], str]
+    output_cap: int | None = None
+    strict: bool = False
+    max_event_bytes: int = 16_777_216
+    max_depth: int = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +161,41 @@ class UpstreamFault:
     signature: bool = False
 
 
+Path = tuple[str, ...]
+"""Where a value stands in a wire object: ``("thinking", "budget_tokens")``."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassRules:
+    """How a request of a protocol is read and edited without decoding it.
+
+    Attributes:
+        caps: where the output cap stands, the one that wins first.
+        unseal: take our seals out of a decoded body, or put the native proof back where
+            the family fits: (body, reasoning family of the target) -> body.
+        cap_required: a request without a whole, not negative cap is refused.
+        count: where the number of answers stands.
+        budget: where the thinking budget stands.
+        store: set ``store`` to false ``when_present`` or ``always``; None: it has no such field.
+        usage_option: ``stream_options.include_usage`` asks for the usage of a stream.
+        stateful: refuses a body that refers to state at the vendor: it would be shared by
+            all users of one upstream account.
+        headers: request headers of the client that go on to the upstream.
+        defaults: headers that the upstream gets when the client sent none.
+    """
+
+    caps: tuple[Path, ...]
+    unseal: Callable[[dict[str, Any], str | None], dict[str, Any]]
+    cap_required: bool = False
+    count: Path | None = None
+    budget: Path | None = None
+    store: Literal["when_present", "always"] | None = None
+    usage_option: bool = False
+    stateful: Callable[[Mapping[str, Any]], None] | None = None
+    headers: tuple[str, ...] = ()
+    defaults: Mapping[str, str] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class Codec:
     """The functions that speak one protocol.
@@ -161,6 +217,7 @@ class Codec:
             (body, public model) -> (body to send, usage or None, failure or None).
         encode_error: an error's JSON body.
         decode_error: an upstream's error body (any bytes) -> what it says.
+        passing: how a request is passed through.
         ping: the keep-alive of a stream; ``ping_early`` the one before any event went out.
         content_type: of a streamed answer.
     """
@@ -178,6 +235,7 @@ class Codec:
     passed_answer: Callable[[bytes, str], PassedAnswer]
     encode_error: Callable[[GatewayError, str], bytes]
     decode_error: Callable[[int, bytes], UpstreamFault]
+    passing: PassRules
     ping: bytes
     ping_early: bytes
     content_type: str = "text/event-stream; charset=utf-8"

@@ -1,0 +1,79 @@
+"""How a Messages request is passed through: what is read of it and what is edited."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from kurolproxy.errors import BadRequest
+from kurolproxy.protocols import seal
+from kurolproxy.protocols.base import PassRules
+
+VERSION = "2023-06-01"
+"""The version sent when the client named none: it accepts a superset of the newer one."""
+
+
+def unseal(body: dict[str, Any], family: str | None) -> dict[str, Any]:
+    """Take our seals out of the history, or put the native proof back where it fits.
+
+    A conversation that began on a translated model and goes on here carries our tokens
+    as ``signature``; the vendor would refuse them.
+
+    Args:
+        body: the parsed request; it is edited in place.
+        family: the reasoning family of the target.
+    """
+    messages = body.get("messages")
+    if not isinstance(messages, list):
+        return body
+    kept: list[Any] = []
+    for message in messages:
+        content = message.get("content") if isinstance(message, dict) else None
+        if isinstance(content, list):
+            blocks = [found for block in content if (found := _unsealed(block, family)) is not None]
+            if content and not blocks:
+                # Nothing but foreign reasoning: the vendor refuses an empty turn and
+                # merges the neighbours of one that is missing.
+                continue
+            message["content"] = blocks
+        kept.append(message)
+    body["messages"] = kept
+    return body
+
+
+def _unsealed(block: Any, family: str | None) -> Any:
+    """Return a block as the vendor may see it; None: not at all."""
+    kind = block.get("type") if isinstance(block, dict) else None
+    if kind not in ("thinking", "redacted_thinking"):
+        return block
+    token = block.get("signature" if kind == "thinking" else "data")
+    if not isinstance(token, str) or not token.startswith(seal.PREFIX):
+        return block
+    found = seal.decode(token)
+    if found is None or found.protocol != "a" or not family or found.family != family:
+        return None
+    if found.redacted:
+        return {"type": "redacted_thinking", "data": found.proof}
+    text = block.get("thinking") or found.text or ""
+    return {"type": "thinking", "thinking": text, "signature": found.proof}
+
+
+def _stateful(top: Mapping[str, Any]) -> None:
+    thread = top.get("thread")
+    kind = thread.get("type") if isinstance(thread, dict) else thread
+    if kind == "continue":
+        raise BadRequest(
+            "thread: continue is not supported: this gateway is stateless, send all messages.",
+            param="thread",
+        )
+
+
+PASSING = PassRules(
+    caps=(("max_tokens",),),
+    unseal=unseal,
+    cap_required=True,
+    budget=("thinking", "budget_tokens"),
+    stateful=_stateful,
+    headers=("anthropic-version", "anthropic-beta", "x-session-id"),
+    defaults={"anthropic-version": VERSION},
+)

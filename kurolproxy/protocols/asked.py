@@ -1,0 +1,123 @@
+"""The few facts of a request that the gateway needs whatever happens to its body."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kurolproxy.errors import BadRequest
+from kurolproxy.protocols import splice, wire
+from kurolproxy.protocols.base import PassRules, Path
+
+PARSED_BYTES = 1_048_576
+"""A body that passes through is parsed, and so checked, up to this size."""
+
+
+@dataclass(slots=True)
+class Asked:
+    """One request body, read as far as every request is.
+
+    Attributes:
+        model: as the client wrote it.
+        max_tokens: the output cap, None when the client named none.
+        n: how many answers.
+        thinking_budget: tokens the client set aside for thinking.
+        top: the top level of the body, parsed or to be parsed member by member.
+        members: where the members of the top level stand.
+        document: the parsed body; None when it is too large to be parsed for nothing.
+    """
+
+    body: bytes
+    model: str
+    stream: bool
+    max_tokens: int | None
+    n: int
+    thinking_budget: int | None
+    top: Mapping[str, Any]
+    members: splice.TopLevel
+    document: dict[str, Any] | None
+
+    def load(self, max_depth: int) -> dict[str, Any]:
+        """Return the parsed body, parsing it now if that was not done."""
+        if self.document is None:
+            self.document = wire.load_object(self.body, max_depth)
+        return self.document
+
+
+def read(body: bytes, rules: PassRules, max_depth: int, model: str | None = None) -> Asked:
+    """Read a request body.
+
+    Args:
+        model: the model's name when it does not stand in the body but in the path.
+
+    Raises:
+        BadRequest: it is no JSON object, ``model`` is missing, ``model`` or ``stream`` is of
+            a wrong type or stands there twice, or a required output cap is missing.
+    """
+    document = wire.load_object(body, max_depth) if len(body) <= PARSED_BYTES else None
+    members = splice.scan(body, max_depth)
+    top = document if document is not None else _Lazy(body, members)
+    name = model if model is not None else _model(top)
+    stream = top.get("stream")
+    if stream is not None and not isinstance(stream, bool):
+        raise BadRequest("stream must be a boolean.", param="stream")
+    cap = next((found for path in rules.caps if (found := _integer(top, path)) is not None), None)
+    if rules.cap_required and (cap is None or cap < 0):
+        field = rules.caps[0][-1]
+        raise BadRequest(f"{field}: Field required", param=field)
+    count = _integer(top, rules.count) if rules.count else None
+    return Asked(
+        body=body,
+        model=name,
+        stream=bool(stream),
+        max_tokens=cap,
+        n=count if count is not None and count > 0 else 1,
+        thinking_budget=_integer(top, rules.budget) if rules.budget else None,
+        top=top,
+        members=members,
+        document=document,
+    )
+
+
+class _Lazy(Mapping[str, Any]):
+    """The top level of a large body: a member is parsed when somebody looks at it."""
+
+    def __init__(self, body: bytes, members: splice.TopLevel) -> None:
+        self._body = body
+        self._members = members
+
+    def __getitem__(self, name: str) -> Any:
+        member = self._members.get(name)
+        if member is None:
+            raise KeyError(name)
+        try:
+            return wire.loads(self._body[member.start : member.end])
+        except wire.WireError as error:
+            raise BadRequest(f"{name} is {error}.", param=name) from None
+
+    def __iter__(self) -> Any:
+        return iter(self._members)
+
+    def __len__(self) -> int:
+        return len(list(self._members))
+
+
+def _model(top: Mapping[str, Any]) -> str:
+    name = top.get("model")
+    if name is None or name == "":
+        raise BadRequest("model: Field required", param="model")
+    if not isinstance(name, str):
+        raise BadRequest("model must be a string.", param="model")
+    return name
+
+
+def _integer(top: Mapping[str, Any], path: Path) -> int | None:
+    value: Any = top
+    for name in path:
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(name)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

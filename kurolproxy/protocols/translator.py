@@ -1,0 +1,354 @@
+"""One request's translation: a pass-through, or a pair of codecs with the IR between."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from kurolproxy.errors import BadRequest, GatewayError
+from kurolproxy.ir import Failure, Request, StreamEvent, Usage, fold
+from kurolproxy.protocols import wire
+from kurolproxy.protocols.asked import Asked
+from kurolproxy.protocols.base import (
+    AnswerContext,
+    Circumstances,
+    Codec,
+    Outgoing,
+    PassFacts,
+    Scanner,
+    TargetView,
+)
+from kurolproxy.protocols.losses import Reader
+from kurolproxy.protocols.names import ToolNames
+from kurolproxy.protocols.normalise import normalise
+from kurolproxy.protocols.passthrough import pass_body
+from kurolproxy.protocols.pipeline import Pipeline
+from kurolproxy.sse import FrameSplitter, FrameTooLarge, read_frame
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A whole answer for the client, or why there is none."""
+
+    body: bytes
+    usage: Usage | None = None
+    emitted_bytes: int = 0
+    failure: Failure | None = None
+
+
+class Rewriter(Protocol):
+    """The streaming half of a translation: upstream bytes in, client bytes out."""
+
+    @property
+    def content(self) -> bool:
+        """Whether text, reasoning, a tool call or the end was seen."""
+        ...
+
+    @property
+    def finished(self) -> bool:
+        """Whether the terminal event was seen; what follows it is ignored."""
+        ...
+
+    @property
+    def failure(self) -> Failure | None:
+        """The upstream's error inside the stream."""
+        ...
+
+    @property
+    def usage(self) -> Usage | None:
+        """The last usage seen."""
+        ...
+
+    @property
+    def emitted_bytes(self) -> int:
+        """Bytes of text, reasoning and arguments so far, for an estimate."""
+        ...
+
+    def feed(self, data: bytes) -> bytes:
+        """Return what the client gets for ``data``; never raises on foreign bytes."""
+        ...
+
+    def close(self) -> bytes:
+        """The upstream ended; a stream without a terminal event sets ``failure``."""
+        ...
+
+    def error(self, error: GatewayError, request_id: str) -> bytes:
+        """Return the in-band form of an error."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """One request on its way to one target, and its answer on the way back.
+
+    Attributes:
+        body, headers: what goes to the upstream.
+        dropped: the names of what the upstream's protocol cannot say.
+        passed: whether the protocols are the same and bytes travel.
+    """
+
+    client: Codec
+    upstream: Codec
+    asked: Asked
+    view: TargetView
+    around: Circumstances
+    body: bytes
+    headers: Mapping[str, str]
+    dropped: tuple[str, ...] = ()
+    request: Request | None = None
+    outgoing: Outgoing | None = None
+    hide_usage: bool = False
+    passed: bool = False
+
+    def rewriter(self) -> Rewriter:
+        """Return the rewriter of a streamed answer."""
+        if self.passed:
+            scanner = self.client.scanner(self.view.public_model, PassFacts(self.hide_usage))
+            return PassRewriter(self, scanner)
+        return TranslateRewriter(self)
+
+    def whole(self, data: bytes) -> Whole:
+        """Return the client's form of a whole JSON answer."""
+        if self.passed:
+            answer = self.client.passed_answer(data, self.view.public_model)
+            failure = Failure(answer.failure) if answer.failure is not None else None
+            return Whole(answer.body, answer.usage, answer.emitted_bytes, failure)
+        return self._gathered(self._document_events(data))
+
+    def gather(self, data: bytes) -> Whole:
+        """Return a whole answer although the upstream streamed one."""
+        decoder = self.upstream.decoder(self.answer())
+        return self._gathered([*decoder.feed(data), *decoder.close()])
+
+    def spread(self, data: bytes) -> "TranslateRewriter":
+        """Return a rewriter that streams a whole JSON answer: feed it nothing, close it."""
+        return TranslateRewriter(self, self._document_events(data))
+
+    def answer(self) -> AnswerContext:
+        """Return what the codecs of the answer are handed."""
+        request = self.request
+        if request is None:
+            request = self.client.decode_request(self.asked.load(self.around.max_depth))
+        return AnswerContext(
+            model=self.view.public_model,
+            created=self.around.created,
+            new_id=self.around.new_id,
+            request=request,
+            family=self.view.traits.reasoning_family or "",
+        )
+
+    def pipeline(self, answer: AnswerContext) -> Pipeline:
+        """Return the filters between the two codecs of the answer."""
+        wish = answer.request.reasoning
+        return Pipeline(
+            tools=self.outgoing.tools if self.outgoing else ToolNames(),
+            stops=self.outgoing.local_stop if self.outgoing else (),
+            show=wish.show if wish is not None and not self.passed else "summary",
+        )
+
+    def _document_events(self, data: bytes) -> list[StreamEvent]:
+        try:
+            document = wire.load_upstream(data)
+        except wire.WireError as error:
+            return [Failure(f"the upstream's answer is {error}")]
+        return self.upstream.decode_response(document, self.answer())
+
+    def _gathered(self, events: list[StreamEvent]) -> Whole:
+        answer = self.answer()
+        pipeline = self.pipeline(answer)
+        folded = fold(pipeline.feed(events))
+        meter = pipeline.meter
+        if isinstance(folded, Failure):
+            return Whole(b"", meter.usage, meter.emitted_bytes, folded)
+        return Whole(self.client.encode_response(folded, answer), folded.usage, meter.emitted_bytes)
+
+
+def translate(
+    client: Codec, upstream: Codec, asked: Asked, view: TargetView, around: Circumstances
+) -> Translation:
+    """Prepare one request for one target.
+
+    Raises:
+        BadRequest: the upstream's protocol cannot say it, or ``strict`` and a field is lost.
+    """
+    if client.name == upstream.name:
+        return _pass(client, asked, view, around)
+    request = client.decode_request(asked.load(around.max_depth))
+    if around.output_cap is not None:
+        request = replace(request, max_tokens=around.output_cap)
+    request = normalise(request)
+    reader = Reader(request)
+    outgoing = upstream.encode_request(reader, view)
+    dropped = tuple(reader.losses())
+    if dropped and around.strict:
+        raise BadRequest(
+            f"x-kurol-strict: the model's upstream cannot be told {', '.join(dropped)}.",
+            param=dropped[0],
+        )
+    return Translation(
+        client=client,
+        upstream=upstream,
+        asked=asked,
+        view=view,
+        around=around,
+        body=wire.dumps(outgoing.body),
+        headers=outgoing.headers,
+        dropped=dropped,
+        request=request,
+        outgoing=outgoing,
+    )
+
+
+def _pass(codec: Codec, asked: Asked, view: TargetView, around: Circumstances) -> Translation:
+    body, hide_usage = pass_body(codec.passing, asked, view, around)
+    return Translation(
+        client=codec,
+        upstream=codec,
+        asked=asked,
+        view=view,
+        around=around,
+        body=body,
+        headers={},
+        hide_usage=hide_usage,
+        passed=True,
+    )
+
+
+class PassRewriter:
+    """Same protocol: the bytes travel, a scanner looks at what it must see."""
+
+    __slots__ = ("_scanner", "_splitter", "_translation", "failure")
+
+    def __init__(self, translation: Translation, scanner: Scanner) -> None:
+        self._translation = translation
+        self._scanner = scanner
+        self._splitter = FrameSplitter(translation.around.max_event_bytes)
+        self.failure: Failure | None = None
+
+    @property
+    def content(self) -> bool:
+        """Whether content was seen."""
+        return self._scanner.content
+
+    @property
+    def finished(self) -> bool:
+        """Whether the terminal event was seen."""
+        return self._scanner.finished
+
+    @property
+    def usage(self) -> Usage | None:
+        """The last usage seen."""
+        return self._scanner.usage
+
+    @property
+    def emitted_bytes(self) -> int:
+        """About how many bytes of text were produced."""
+        return self._scanner.emitted_bytes
+
+    def feed(self, data: bytes) -> bytes:
+        """Return whole frames for the client: ``data`` itself when nothing had to change."""
+        try:
+            piece = self._splitter.cut(data)
+        except FrameTooLarge as error:
+            self.failure = Failure(str(error))
+            return b""
+        return self._scan(piece) if piece else b""
+
+    def close(self) -> bytes:
+        """Scan what is held and return the end mark that the client is owed."""
+        rest = self._splitter.rest()
+        out = b""
+        # An end without a blank line still counts when its data is whole; half an event
+        # would only break the client's parser before it can read our error.
+        if rest and not self._scanner.finished and _whole(rest):
+            out = self._scan(rest.rstrip(b"\r\n") + b"\n\n")
+        if self.failure is None and not self._scanner.finished:
+            out += self._scanner.close()
+            if not self._scanner.finished:
+                self.failure = Failure("the upstream ended its answer in the middle")
+        return out
+
+    def error(self, error: GatewayError, request_id: str) -> bytes:
+        """Return the in-band form of an error."""
+        codec = self._translation.client
+        return codec.encoder(self._translation.answer()).error(error, request_id)
+
+    def _scan(self, piece: bytes) -> bytes:
+        out = self._scanner.feed(piece)
+        if self._scanner.failure is not None:
+            self.failure = Failure(self._scanner.failure)
+        return out
+
+
+def _whole(frame: bytes) -> bool:
+    _, data = read_frame(frame)
+    if data.strip() == b"[DONE]":
+        return True
+    try:
+        wire.loads(data)
+    except wire.WireError:
+        return False
+    return True
+
+
+class TranslateRewriter:
+    """Different protocols: decode, filter, encode; frames of one read go out in one write."""
+
+    __slots__ = ("_decoder", "_encoder", "_meter", "_pipeline", "_pending")
+
+    def __init__(self, translation: Translation, pending: list[StreamEvent] | None = None) -> None:
+        answer = translation.answer()
+        self._decoder = translation.upstream.decoder(answer)
+        self._encoder = translation.client.encoder(answer)
+        self._pipeline = translation.pipeline(answer)
+        self._meter = self._pipeline.meter
+        self._pending = pending
+
+    @property
+    def content(self) -> bool:
+        """Whether content was seen."""
+        return self._meter.content
+
+    @property
+    def finished(self) -> bool:
+        """Whether the answer is whole."""
+        return self._meter.finish is not None
+
+    @property
+    def failure(self) -> Failure | None:
+        """The upstream's error, if it ended in one."""
+        return self._meter.failure
+
+    @property
+    def usage(self) -> Usage | None:
+        """The last usage seen."""
+        return self._meter.usage
+
+    @property
+    def emitted_bytes(self) -> int:
+        """Bytes of text, reasoning and arguments so far."""
+        return self._meter.emitted_bytes
+
+    def feed(self, data: bytes) -> bytes:
+        """Return the client's frames for what ``data`` completes."""
+        return self._write(self._decoder.feed(data))
+
+    def close(self) -> bytes:
+        """Return the client's frames for what is left."""
+        if self._pending is not None:
+            events, self._pending = self._pending, None
+            return self._write(events)
+        return self._write(self._decoder.close())
+
+    def error(self, error: GatewayError, request_id: str) -> bytes:
+        """Return the in-band form of an error."""
+        return self._encoder.error(error, request_id)
+
+    def _write(self, events: list[StreamEvent]) -> bytes:
+        if not events:
+            return b""
+        passed = self._pipeline.feed(events)
+        if passed and isinstance(passed[-1], Failure):
+            passed = passed[:-1]
+        return self._encoder.encode(passed) if passed else b""

@@ -1,0 +1,125 @@
+"""The body of a request, read under limits of size, time and memory."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from aiohttp import web
+from aiohttp.web import BaseRequest
+
+from kurolproxy.errors import BadRequest, Overloaded, RequestTimeout, TooLarge, UnsupportedMedia
+from kurolproxy.server.deadlines import Limit, Watch
+
+_BYTES_A_SECOND = 65_536
+_SILENCE_S = 10.0
+_FORMS = ("application/x-www-form-urlencoded", "multipart/")
+
+
+@dataclass(frozen=True, slots=True)
+class BodyLimits:
+    """What a body may cost.
+
+    Attributes:
+        max_bytes: of one body.
+        max_in_flight: of all bodies that are held at once.
+        timeout_s: for a body, and one second more for each 64 KiB received.
+    """
+
+    max_bytes: int = 33_554_432
+    max_in_flight: int = 268_435_456
+    timeout_s: float = 30.0
+
+
+class BodyBudget:
+    """The bytes of all bodies in flight."""
+
+    __slots__ = ("held", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.held = 0
+
+    def take(self, size: int) -> None:
+        """Hold ``size`` bytes more.
+
+        Raises:
+            Overloaded: that would be too many.
+        """
+        if self.held + size > self.limit:
+            raise Overloaded(
+                "Too many large requests are running; try again in a second.", retry_after_s=1
+            )
+        self.held += size
+
+    def give_back(self, size: int) -> None:
+        """Let go of ``size`` bytes."""
+        self.held -= size
+
+
+def check_head(request: BaseRequest, limits: BodyLimits) -> None:
+    """Refuse what the head already shows.
+
+    Raises:
+        UnsupportedMedia: a compressed body, or a form.
+        TooLarge: the announced length is over the limit.
+        BadRequest: a transfer encoding other than ``chunked``.
+    """
+    headers = request.headers
+    encoding = headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        raise UnsupportedMedia("Send the request body without Content-Encoding.")
+    kind = headers.get("content-type", "").strip().lower()
+    if kind.startswith(_FORMS):
+        raise UnsupportedMedia("Send the request body as JSON, not as a form.")
+    if headers.get("transfer-encoding", "chunked").strip().lower() != "chunked":
+        raise BadRequest("Transfer-Encoding must be absent or chunked.")
+    length = request.content_length
+    if length is not None and length > limits.max_bytes:
+        raise _too_large(limits)
+
+
+async def read_body(
+    request: BaseRequest, limits: BodyLimits, budget: BodyBudget, watch: Watch
+) -> bytes:
+    """Read the whole body; the caller gives its size back to ``budget``.
+
+    Raises:
+        TooLarge: it is over the limit.
+        RequestTimeout: it came too slowly.
+        Overloaded: too many bodies are held already.
+        BadRequest: it broke off, or its framing is wrong.
+    """
+    _continue(request)
+    loop = asyncio.get_running_loop()
+    start = loop.time()
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        with Limit(watch, lambda: RequestTimeout("The request body came too slowly.")):
+            while not request.content.at_eof():
+                allowed = start + limits.timeout_s + size / _BYTES_A_SECOND
+                watch.deadline = min(allowed, loop.time() + _SILENCE_S)
+                piece = await request.content.readany()
+                budget.take(len(piece))
+                size += len(piece)
+                pieces.append(piece)
+                if size > limits.max_bytes:
+                    raise _too_large(limits)
+    except web.RequestPayloadError:
+        budget.give_back(size)
+        raise BadRequest("The request body broke off or its framing is wrong.") from None
+    except BaseException:
+        budget.give_back(size)
+        raise
+    return b"".join(pieces)
+
+
+def _continue(request: BaseRequest) -> None:
+    """Tell a client that waits for leave to send its body (curl, over 1 MiB) to do so."""
+    if request.headers.get("expect", "").lower() == "100-continue" and request.transport:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+def _too_large(limits: BodyLimits) -> TooLarge:
+    return TooLarge(f"The request body is larger than {limits.max_bytes} bytes.")

@@ -1,0 +1,120 @@
+"""Deadlines and keep-alives of all running calls, swept by one timer.
+
+Nothing is scheduled per call or per chunk: a call moves a number, the sweep compares.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+_NEVER = float("inf")
+
+
+class Watch:
+    """The limits of one running call.
+
+    A call that waits states until when; the sweep cancels its task once that has
+    passed, and ``expired`` says that it was us. While the client is silent-fed, the
+    sweep calls ``ping`` every ``interval_s`` seconds after ``ping_at``.
+    """
+
+    __slots__ = ("deadline", "expired", "interval_s", "ping", "ping_at", "task")
+
+    def __init__(self, task: asyncio.Task[object] | None, interval_s: float) -> None:
+        self.task = task
+        self.interval_s = interval_s
+        self.deadline = _NEVER
+        self.ping_at = _NEVER
+        self.ping: Callable[[], None] | None = None
+        self.expired = False
+
+    def rest(self) -> None:
+        """Stop waiting for anything."""
+        self.deadline = _NEVER
+        self.ping_at = _NEVER
+
+    def sweep(self, now: float) -> None:
+        """End the wait when its time is over, or feed the silence."""
+        if now >= self.deadline:
+            self.rest()
+            self.expired = True
+            if self.task is not None:
+                self.task.cancel()
+        elif now >= self.ping_at and self.ping is not None:
+            self.ping_at = now + self.interval_s
+            self.ping()
+
+
+class Deadlines:
+    """All watches and the one timer.
+
+    Args:
+        period_s: seconds between two sweeps: how late a deadline can be.
+    """
+
+    def __init__(self, period_s: float = 0.1) -> None:
+        self._period_s = period_s
+        self._watches: set[Watch] = set()
+        self._each_sweep: list[Callable[[float], None]] = []
+        self._handle: asyncio.TimerHandle | None = None
+
+    def add(self, watch: Watch) -> None:
+        """Sweep a watch from now on."""
+        self._watches.add(watch)
+
+    def remove(self, watch: Watch) -> None:
+        """Forget a watch."""
+        self._watches.discard(watch)
+
+    def each_sweep(self, call: Callable[[float], None]) -> None:
+        """Call ``call(now)`` at every sweep."""
+        self._each_sweep.append(call)
+
+    def start(self) -> None:
+        """Start the timer in the running loop."""
+        loop = asyncio.get_running_loop()
+        self._handle = loop.call_later(self._period_s, self._sweep, loop)
+
+    def stop(self) -> None:
+        """Stop the timer."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._handle = loop.call_later(self._period_s, self._sweep, loop)
+        now = loop.time()
+        for watch in list(self._watches):
+            watch.sweep(now)
+        for call in self._each_sweep:
+            call(now)
+
+
+class Limit:
+    """Turn the sweep's cancellation of a wait into an error: ``with Limit(watch, error):``.
+
+    Args:
+        error: makes the error; called only when the time was over.
+    """
+
+    __slots__ = ("_error", "_watch")
+
+    def __init__(self, watch: Watch, error: Callable[[], Exception]) -> None:
+        self._watch = watch
+        self._error = error
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
+    ) -> None:
+        watch = self._watch
+        watch.rest()
+        if watch.expired and isinstance(error, asyncio.CancelledError):
+            watch.expired = False
+            # A client that left in the same moment has cancelled the task once more:
+            # that cancellation stays.
+            if watch.task is None or watch.task.uncancel() == 0:
+                raise self._error() from None

@@ -1,0 +1,314 @@
+"""The record of one call: who, what, how it ended; settled exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp.web import BaseRequest
+
+from kurolproxy.errors import GatewayError
+from kurolproxy.ir import Usage
+from kurolproxy.policy.admission import Ask, Caller, Grant, charge
+from kurolproxy.policy.catalog import Model, Target
+from kurolproxy.policy.estimate import body_tokens, completion_tokens
+from kurolproxy.protocols.asked import Asked
+from kurolproxy.protocols.base import Codec
+from kurolproxy.protocols.losses import header_value
+from kurolproxy.protocols.translator import Rewriter, Translation
+from kurolproxy.server.deadlines import Watch
+from kurolproxy.server.headers import error_headers, id_headers, limit_headers
+from kurolproxy.server.log import printable
+from kurolproxy.server.reply import ClientStream, Headers, Written, whole
+from kurolproxy.server.state import State
+from kurolproxy.storage.usage import UsageRow
+
+_NO_USAGE = Usage()
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One route that calls models.
+
+    Attributes:
+        label: the route as metrics and logs name it.
+        query_key: whether ``?key=`` is a credential here.
+    """
+
+    codec: Codec
+    label: str
+    query_key: bool = False
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far the answer of an attempt came.
+
+    Attributes:
+        sent: the upstream took the request.
+        content: the first content was seen.
+        finished: the answer is whole.
+    """
+
+    sent: bool = False
+    content: bool = False
+    finished: bool = False
+    usage: Usage | None = None
+    emitted_bytes: int = 0
+
+
+class Exchange:
+    """One client request from its first byte to its settlement."""
+
+    __slots__ = (
+        "asked",
+        "body_size",
+        "caller",
+        "dropped",
+        "endpoint",
+        "error",
+        "first_token_s",
+        "gone",
+        "grant",
+        "id",
+        "model",
+        "out",
+        "progress",
+        "prompt_estimate",
+        "request",
+        "rewriter",
+        "settled",
+        "started",
+        "started_unix",
+        "state",
+        "target",
+        "translation",
+        "watch",
+    )
+
+    def __init__(self, state: State, request: BaseRequest, endpoint: Endpoint) -> None:
+        self.state = state
+        self.request = request
+        self.endpoint = endpoint
+        self.id = state.ids.request()
+        self.started = state.clock.now()
+        self.started_unix = state.clock.unix()
+        self.watch = Watch(asyncio.current_task(), state.settings.keepalive_interval_s)
+        self.caller: Caller | None = None
+        self.asked: Asked | None = None
+        self.model: Model | None = None
+        self.grant: Grant | None = None
+        self.target: Target | None = None
+        self.translation: Translation | None = None
+        self.rewriter: Rewriter | None = None
+        self.out: ClientStream | None = None
+        self.error: GatewayError | None = None
+        self.progress = Progress()
+        self.prompt_estimate = 0
+        self.body_size = 0
+        self.first_token_s: float | None = None
+        self.dropped: tuple[str, ...] = ()
+        self.gone = False
+        self.settled = False
+
+    # --- admission ----------------------------------------------------------------
+
+    def admit(self, caller: Caller, model: Model, asked: Asked) -> Grant:
+        """Ask for leave and hold the tokens of this call.
+
+        Raises:
+            ConcurrencyLimited, RateLimited, QuotaExceeded: as ``Admission.admit`` says.
+        """
+        self.model = model
+        self.asked = asked
+        self.prompt_estimate = body_tokens(asked.body)
+        ask = Ask(
+            prompt_estimate=self.prompt_estimate,
+            max_tokens=asked.max_tokens,
+            n=asked.n,
+            thinking_budget=asked.thinking_budget,
+        )
+        clock = self.state.clock
+        grant = self.state.admission.admit(caller, model, ask, clock.now(), clock.today())
+        self.grant = grant
+        return grant
+
+    # --- answers ------------------------------------------------------------------
+
+    def headers(self) -> Headers:
+        """Return what every answer to this caller carries."""
+        codec = self.endpoint.codec
+        headers = id_headers(codec.name, self.id)
+        if self.caller is not None:
+            clock = self.state.clock
+            standing = self.state.admission.standing(self.caller, clock.now(), clock.today())
+            headers += limit_headers(codec.name, standing, clock.unix())
+        if self.dropped:
+            headers.append(("x-kurol-dropped", header_value(self.dropped)))
+        if self.grant is not None and self.grant.output_cap is not None:
+            headers.append(("x-kurol-output-cap", str(self.grant.output_cap)))
+        return headers
+
+    def open_stream(self) -> ClientStream:
+        """Return the client's side of a streamed answer; nothing is written yet."""
+        headers = self.headers()
+        headers.append(("content-type", self.endpoint.codec.content_type))
+        headers.append(("x-accel-buffering", "no"))
+        self.out = ClientStream(self.request, headers)
+        return self.out
+
+    def answer(self, body: bytes) -> Written:
+        """Write a whole answer."""
+        headers = [*self.headers(), ("content-type", "application/json")]
+        return whole(self.request, 200, headers, body)
+
+    def refuse(self, error: GatewayError) -> Written:
+        """Write an error in the caller's wire form: in-band once the head is out."""
+        codec = self.endpoint.codec
+        if self.out is not None and self.out.started and self.rewriter is not None:
+            self.out.write(self.rewriter.error(error, self.id))
+            return self.out.end()
+        headers = [*self.headers(), ("content-type", "application/json"), *error_headers(error)]
+        unread = not self.request.content.at_eof()
+        body = codec.encode_error(error, self.id)
+        return whole(self.request, error.status, headers, body, close=unread)
+
+    # --- settlement ---------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Book the call: quota, ledger, metrics, log. Only the first call counts."""
+        if self.settled:
+            return
+        self.settled = True
+        usage, estimated = self._usage()
+        charged = self._close_grant(usage)
+        duration = self.state.clock.now() - self.started
+        outcome = self._outcome()
+        if self.grant is not None:
+            self.state.usage.add(self._row(usage, charged, outcome, duration, estimated))
+        self._count(usage, outcome, duration, estimated)
+        if self.state.log.wants(error=outcome != "ok"):
+            self.state.log.request(self.started_unix, self._line(usage, outcome, duration))
+
+    def _usage(self) -> tuple[Usage, bool]:
+        progress = self.progress
+        if progress.finished and progress.usage is not None:
+            return progress.usage, False
+        if not (progress.finished or progress.content or (self.gone and progress.sent)):
+            # The upstream refused, failed or was never asked: nothing is owed.
+            return _NO_USAGE, False
+        seen = progress.usage or _NO_USAGE
+        return (
+            Usage(
+                prompt=seen.prompt or self.prompt_estimate,
+                completion=max(seen.completion, completion_tokens(progress.emitted_bytes)),
+                cache_read=seen.cache_read,
+                cache_write=seen.cache_write,
+                reasoning=seen.reasoning,
+            ),
+            True,
+        )
+
+    def _close_grant(self, usage: Usage) -> int:
+        grant = self.grant
+        if grant is None:
+            return 0
+        charged = charge(usage, grant.plan)
+        failed = self.error is not None and self.error.status in (502, 503, 504)
+        refund = failed and not self.progress.content
+        if refund:
+            grant.release(refund_request=True, now=self.state.clock.now())
+            return 0
+        grant.settle(charged)
+        return charged
+
+    def _outcome(self) -> str:
+        if self.progress.finished:
+            return "ok"
+        if self.error is not None:
+            return self.error.kind
+        return "client_gone"
+
+    def _status(self) -> int:
+        if self.out is not None and self.out.started:
+            return 200
+        if self.error is not None:
+            return self.error.status
+        return 200 if self.progress.finished else 499
+
+    def _row(
+        self, usage: Usage, charged: int, outcome: str, duration: float, estimated: bool
+    ) -> UsageRow:
+        grant, caller, model = self.grant, self.caller, self.model
+        assert grant is not None and caller is not None and model is not None
+        translation, first = self.translation, self.first_token_s
+        return UsageRow(
+            request_id=self.id,
+            day=grant.day,
+            started_at=self.started_unix,
+            account_id=caller.account.id,
+            key_id=caller.key.id,
+            model=model.id,
+            upstream=self.target.upstream.name if self.target else "",
+            client_protocol=self.endpoint.codec.name,
+            upstream_protocol=translation.upstream.name if translation else "",
+            status=self._status(),
+            outcome=outcome,
+            prompt=usage.prompt,
+            completion=usage.completion,
+            cache_read=usage.cache_read,
+            cache_write=usage.cache_write,
+            reasoning=usage.reasoning,
+            charged=charged,
+            estimated=estimated,
+            streamed=self.asked.stream if self.asked else False,
+            duration_ms=round(duration * 1000),
+            ttft_ms=round(first * 1000) if first is not None else None,
+        )
+
+    def _count(self, usage: Usage, outcome: str, duration: float, estimated: bool) -> None:
+        metrics = self.state.metrics
+        model = self.model.id if self.model is not None else "other"
+        plan = self.caller.account.plan if self.caller is not None else ""
+        label = self.endpoint.label
+        metrics.requests.add((model, label, plan, outcome))
+        metrics.duration.observe((model, label), duration)
+        if self.target is None and self.error is not None:
+            metrics.rejections.add((self.error.kind,))
+        if usage.total:
+            metrics.count_tokens(model, usage)
+            if estimated:
+                metrics.estimated.add((model,), usage.total)
+        if self.first_token_s is not None:
+            metrics.first_token.observe((model, label), self.first_token_s)
+            if usage.completion > 1:
+                rest = (duration - self.first_token_s) / (usage.completion - 1)
+                metrics.per_token.observe((model, label), rest)
+        if outcome == "client_gone":
+            metrics.client_disconnects.add((label,))
+
+    def _line(self, usage: Usage, outcome: str, duration: float) -> dict[str, Any]:
+        caller, first = self.caller, self.first_token_s
+        headers = self.request.headers
+        return {
+            "request_id": self.id,
+            "client_request_id": printable(
+                headers.get("x-request-id") or headers.get("x-client-request-id")
+            ),
+            "endpoint": self.endpoint.label,
+            "remote": self.request.remote,
+            "account": caller.account.id if caller else None,
+            "key": caller.key.id if caller else None,
+            "model": self.model.id if self.model else None,
+            "upstream": self.target.upstream.name if self.target else None,
+            "upstream_protocol": self.translation.upstream.name if self.translation else None,
+            "stream": self.asked.stream if self.asked else None,
+            "status": self._status(),
+            "outcome": outcome,
+            "error": self.error.message[:200] if self.error else None,
+            "prompt": usage.prompt,
+            "completion": usage.completion,
+            "duration_ms": round(duration * 1000, 1),
+            "ttft_ms": round(first * 1000, 1) if first is not None else None,
+        }

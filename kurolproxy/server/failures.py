@@ -1,0 +1,74 @@
+"""What a failed upstream means to the caller: one table of statuses."""
+
+from __future__ import annotations
+
+from kurolproxy.errors import (
+    BadRequest,
+    ContextTooLong,
+    GatewayError,
+    TooLarge,
+    UpstreamError,
+)
+from kurolproxy.ir import Failure
+from kurolproxy.protocols.base import Codec, TargetView
+from kurolproxy.server.scrub import Scrubber
+from kurolproxy.upstream.client import Answer
+
+_REFUSED_CONTENT = (400, 413, 422)
+_OUR_CREDENTIAL = (401, 402, 403)
+_MAX_ERROR_BYTES = 1_048_576
+_MAX_RETRY_AFTER_S = 60.0
+
+
+async def failure_of(
+    answer: Answer, codec: Codec, view: TargetView, scrubber: Scrubber
+) -> GatewayError:
+    """Read an answer that is no 200 and return the caller's error.
+
+    The caller's own content (400, 413, 422) goes back as its fault; everything else is a
+    502: a foreign 401 must not log the caller out, and a 404 is the operator's mistake.
+    """
+    status = answer.status
+    if status in _OUR_CREDENTIAL:
+        return UpstreamError(
+            "The upstream refused the gateway's own credential; tell the operator.",
+            may_retry=False,
+        )
+    if status == 404:
+        return UpstreamError(
+            f"The upstream does not know the model {view.public_model}; tell the operator.",
+            may_retry=False,
+        )
+    fault = codec.decode_error(status, await answer.body(_MAX_ERROR_BYTES))
+    words = scrubber.clean(fault.message, inner=view.model, public=view.public_model)
+    if status in _REFUSED_CONTENT:
+        text = words or f"The upstream refused the request (HTTP {status})."
+        if fault.too_long:
+            return ContextTooLong(text)
+        return TooLarge(text) if status == 413 else BadRequest(text)
+    if status < 400:
+        return UpstreamError(f"The upstream answered HTTP {status}, which is no answer.")
+    said = f": {words}" if words else "."
+    text = f"The upstream failed with HTTP {status}{said}"
+    wait = _seconds(answer.retry_after)
+    if wait is not None and wait > _MAX_RETRY_AFTER_S:
+        # A client would sleep through it without a word: better no hint at all.
+        return UpstreamError(text, may_retry=False)
+    return UpstreamError(text, retry_after_s=wait)
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    if retry_after is None:
+        return None
+    try:
+        return max(0.0, float(retry_after))
+    except ValueError:
+        return None
+
+
+def broken(failure: Failure, view: TargetView, scrubber: Scrubber) -> UpstreamError:
+    """Return the caller's error for an answer that failed after its head."""
+    words = scrubber.clean(failure.message, inner=view.model, public=view.public_model)
+    if not words:
+        return UpstreamError("The upstream broke off its answer.")
+    return UpstreamError(f"The upstream's answer failed: {words}")

@@ -1,0 +1,229 @@
+"""The story of one call, top to bottom: read this first.
+
+credential -> body -> model and plan -> limits -> target and protocol -> send, with
+failover until the first content -> relay -> settle, exactly once, whatever happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import random
+from collections.abc import Callable
+
+from aiohttp.web import BaseRequest
+
+from kurolproxy.errors import (
+    GatewayError,
+    Internal,
+    Overloaded,
+    UpstreamError,
+    UpstreamTimeout,
+)
+from kurolproxy.policy.catalog import Model, Target
+from kurolproxy.policy.choice import attempts
+from kurolproxy.protocols.asked import read
+from kurolproxy.protocols.base import Circumstances, Codec, TargetView
+from kurolproxy.protocols.registry import CODECS
+from kurolproxy.protocols.translator import Translation, translate
+from kurolproxy.server.body import check_head, read_body
+from kurolproxy.server.credential import credential
+from kurolproxy.server.deadlines import Limit
+from kurolproxy.server.exchange import Endpoint, Exchange, Progress
+from kurolproxy.server.failures import failure_of
+from kurolproxy.server.relay import StalledReader, relay, whole_answer
+from kurolproxy.server.reply import Written, hang_up
+from kurolproxy.server.state import State
+from kurolproxy.upstream.address import headers_for, url_for
+from kurolproxy.upstream.client import Answer, Call
+
+_TRACE = ("traceparent", "tracestate")
+
+
+async def generate(state: State, request: BaseRequest, endpoint: Endpoint) -> Written:
+    """Answer one call of a model.
+
+    Returns:
+        the answer, already written: a result or an error in the caller's wire form.
+    """
+    exchange = Exchange(state, request, endpoint)
+    state.deadlines.add(exchange.watch)
+    try:
+        return await _answer(exchange)
+    except GatewayError as error:
+        exchange.error = error
+    except StalledReader:
+        exchange.gone = True
+        return hang_up(request)
+    except asyncio.CancelledError:
+        exchange.gone = True
+        raise
+    except Exception as error:  # the outermost boundary of a call
+        state.log.event(
+            state.clock.unix(),
+            "fault",
+            request_id=exchange.id,
+            kind=type(error).__name__,
+            where=_where(error),
+        )
+        exchange.error = Internal("The gateway failed; the operator finds this id in its log.")
+    finally:
+        exchange.settle()
+        state.deadlines.remove(exchange.watch)
+        state.bodies.give_back(exchange.body_size)
+    return exchange.refuse(exchange.error)
+
+
+async def _answer(exchange: Exchange) -> Written:
+    state, request, codec = exchange.state, exchange.request, exchange.endpoint.codec
+    key = credential(request, query_key=exchange.endpoint.query_key)
+    caller = state.admission.authenticate(key, state.clock.unix())
+    exchange.caller = caller
+    if state.draining:
+        raise Overloaded("The gateway is shutting down.", retry_after_s=1)
+    settings = state.settings
+    check_head(request, settings.body)
+    body = await read_body(request, settings.body, state.bodies, exchange.watch)
+    exchange.body_size = len(body)
+    asked = read(body, codec.passing, settings.max_json_depth)
+    model = state.admission.model(caller, asked.model)
+    exchange.admit(caller, model, asked)
+    state.metrics.overhead.observe((exchange.endpoint.label,), state.clock.now() - exchange.started)
+    return await _first_that_answers(exchange, model)
+
+
+async def _first_that_answers(exchange: Exchange, model: Model) -> Written:
+    """Try the ways to the model in turn until one gives content."""
+    failed: GatewayError = Overloaded(f"No upstream serves {model.id} at the moment.")
+    for target, key in attempts(model, random.random):
+        try:
+            return await _attempt(exchange, model, target, key)
+        except (UpstreamError, UpstreamTimeout) as error:
+            if exchange.progress.content:
+                raise
+            failed = error
+            exchange.state.metrics.upstream_requests.add((target.upstream.name, error.kind))
+            if exchange.progress.usage is not None:
+                exchange.state.metrics.wasted.add(
+                    (target.upstream.name,), exchange.progress.usage.total
+                )
+    raise failed
+
+
+async def _attempt(exchange: Exchange, model: Model, target: Target, key: str | None) -> Written:
+    """Ask one target with one credential."""
+    exchange.target = target
+    exchange.progress = Progress()
+    translation = _translation(exchange, model, target)
+    answer = await _send(exchange, target, key, translation)
+    try:
+        exchange.progress.sent = True
+        if answer.status != 200:
+            with Limit(exchange.watch, _too_slow):
+                exchange.watch.deadline = _loop_time() + target.timeouts.idle_timeout_s
+                raise await failure_of(
+                    answer, translation.upstream, translation.view, exchange.state.scrubber
+                )
+        if translation.asked.stream:
+            written = await relay(exchange, answer, translation, target)
+        else:
+            written = await whole_answer(exchange, answer, translation, target)
+    finally:
+        answer.close()
+    exchange.state.metrics.upstream_requests.add((target.upstream.name, "ok"))
+    return written
+
+
+def _translation(exchange: Exchange, model: Model, target: Target) -> Translation:
+    state, codec, asked = exchange.state, exchange.endpoint.codec, exchange.asked
+    assert asked is not None and exchange.grant is not None
+    view = TargetView(
+        model=target.model,
+        public_model=asked.model,
+        traits=target.traits,
+        max_output_tokens=model.max_output_tokens,
+        hash_user=_hasher(state.settings.hash_secret) if target.traits.forward_user else None,
+    )
+    around = Circumstances(
+        created=int(exchange.started_unix),
+        new_id=state.ids.fresh,
+        output_cap=exchange.grant.output_cap,
+        strict=exchange.request.headers.get("x-kurol-strict") == "1",
+        max_event_bytes=state.settings.max_event_bytes,
+        max_depth=state.settings.max_json_depth,
+    )
+    upstream = CODECS[target.protocol_for(codec.name)]
+    translation = translate(codec, upstream, asked, view, around)
+    exchange.translation = translation
+    exchange.dropped = translation.dropped
+    if translation.dropped:
+        state.metrics.dropped.add((codec.name, upstream.name), len(translation.dropped))
+    return translation
+
+
+async def _send(
+    exchange: Exchange, target: Target, key: str | None, translation: Translation
+) -> Answer:
+    """Send the request and wait for the head of the answer."""
+    stream = translation.asked.stream
+    upstream = translation.upstream
+    call = Call(
+        url=url_for(target, upstream.name, upstream.path),
+        headers=headers_for(
+            target.upstream,
+            key,
+            upstream.auth,
+            _passed_headers(exchange, target, translation, upstream),
+            user_agent=exchange.state.settings.user_agent,
+            stream=stream,
+        ),
+        body=translation.body,
+        connect_timeout_s=target.timeouts.connect_timeout_s,
+        proxy=target.upstream.proxy,
+    )
+    limit = target.timeouts.first_content_timeout_s if stream else target.timeouts.answer_timeout_s
+    with Limit(exchange.watch, _too_slow):
+        exchange.watch.deadline = _loop_time() + limit
+        return await exchange.state.upstream.send(call)
+
+
+def _passed_headers(
+    exchange: Exchange, target: Target, translation: Translation, upstream: Codec
+) -> dict[str, str]:
+    """Return the protocol's own headers, and those of the client that may go on."""
+    given = exchange.request.headers
+    found = dict(translation.headers)
+    if translation.passed:
+        found.update(upstream.passing.defaults)
+        names = upstream.passing.headers
+        found.update({name: value for name in names if (value := given.get(name))})
+    if target.upstream.trace:
+        found.update({name: value for name in _TRACE if (value := given.get(name))})
+    return found
+
+
+def _hasher(secret: bytes) -> Callable[[str], str]:
+    def hashed(user: str) -> str:
+        return hmac.new(secret, user.encode("utf-8", "replace"), hashlib.sha256).hexdigest()
+
+    return hashed
+
+
+def _too_slow() -> UpstreamTimeout:
+    return UpstreamTimeout("The upstream did not answer in time.")
+
+
+def _loop_time() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _where(error: BaseException) -> str:
+    """Return file and line of a fault of ours; its text may hold a secret and stays out."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return ""
+    code = trace.tb_frame.f_code
+    return f"{code.co_filename.rpartition('/')[2]}:{trace.tb_lineno} {code.co_name}"

@@ -1,0 +1,227 @@
+"""The one loop: upstream bytes -> rewriter -> client, with back-pressure.
+
+A chunk costs a read, a ``feed`` and a write; nothing else is awaited unless the client
+does not keep up. The head is held until the first content, or until a silence as long
+as the keep-alive interval, so that an early failure still has a status of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from kurolproxy.errors import UpstreamError, UpstreamTimeout
+from kurolproxy.ir import Failure
+from kurolproxy.policy.catalog import Target
+from kurolproxy.protocols.translator import Rewriter, Translation, Whole
+from kurolproxy.server.deadlines import Limit, Watch
+from kurolproxy.server.exchange import Exchange
+from kurolproxy.server.failures import broken
+from kurolproxy.server.reply import ClientStream, Written
+from kurolproxy.upstream.client import Answer
+
+_TAIL_S = 0.25
+"""How long the end of an upstream's body is awaited so that its connection serves again."""
+
+
+class StalledReader(Exception):
+    """The client stopped reading for too long."""
+
+
+async def relay(
+    exchange: Exchange, answer: Answer, translation: Translation, target: Target
+) -> Written:
+    """Stream an answer to the client.
+
+    Raises:
+        UpstreamError, UpstreamTimeout: the answer failed; what was produced so far went out
+            when content was among it.
+    """
+    stream = Relay(exchange, translation, target)
+    exchange.state.metrics.streams_in_flight += 1
+    try:
+        if answer.content_type == "application/json":
+            await stream.spread(answer)
+        else:
+            await stream.pump(answer)
+    finally:
+        stream.book()
+        exchange.watch.ping = None
+        exchange.state.metrics.streams_in_flight -= 1
+    written = stream.out.end()
+    await _tail(exchange.watch, answer)
+    return written
+
+
+class Relay:
+    """One streamed answer on its way.
+
+    Attributes:
+        out: the client's side.
+    """
+
+    __slots__ = (
+        "_exchange",
+        "_held",
+        "_held_bytes",
+        "_interval",
+        "_loop",
+        "_rewriter",
+        "_shown",
+        "_target",
+        "_translation",
+        "_watch",
+        "out",
+    )
+
+    def __init__(self, exchange: Exchange, translation: Translation, target: Target) -> None:
+        self._exchange = exchange
+        self._translation = translation
+        self._target = target
+        self._rewriter: Rewriter = translation.rewriter()
+        exchange.rewriter = self._rewriter
+        self._watch = exchange.watch
+        self._loop = asyncio.get_running_loop()
+        self._interval = exchange.watch.interval_s
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._shown = False
+        # Of several attempts the first that shows anything opens the stream.
+        self.out: ClientStream = exchange.out or exchange.open_stream()
+
+    async def pump(self, answer: Answer) -> None:
+        """Move the answer piece by piece until its terminal event."""
+        watch, rewriter, time = self._watch, self._rewriter, self._loop.time
+        idle = self._target.timeouts.idle_timeout_s
+        first = time() + self._target.timeouts.first_content_timeout_s
+        watch.ping = self._ping
+        content = False
+        while True:
+            with Limit(watch, self._too_slow):
+                now = time()
+                watch.ping_at = now + self._interval
+                watch.deadline = now + idle if content else first
+                data = await answer.read()
+            piece = rewriter.feed(data) if data else rewriter.close()
+            if rewriter.failure is not None:
+                self._give(piece, flush=content)
+                raise self._failed(rewriter.failure)
+            if not content and rewriter.content:
+                content = self._first_content()
+            if rewriter.finished:
+                # Booked before the terminal bytes go out: who got a whole answer is charged.
+                self.book()
+                self._exchange.settle()
+                self._give(piece, flush=True)
+                return
+            if piece:
+                self._give(piece, flush=content)
+                if self.out.paused():
+                    await self._drain()
+
+    async def spread(self, answer: Answer) -> None:
+        """Stream an answer that came whole although a stream was asked for."""
+        with Limit(self._watch, self._too_slow):
+            self._watch.deadline = self._loop.time() + self._target.timeouts.answer_timeout_s
+            data = await answer.body(self._exchange.state.settings.max_answer_bytes)
+        self._rewriter = self._exchange.rewriter = self._translation.spread(data)
+        piece = self._rewriter.close()
+        if self._rewriter.failure is not None:
+            raise self._failed(self._rewriter.failure)
+        self._first_content()
+        self.book()
+        self._exchange.settle()
+        self._give(piece, flush=True)
+
+    def book(self) -> None:
+        """Write down how far the answer came."""
+        progress, rewriter = self._exchange.progress, self._rewriter
+        progress.content = rewriter.content
+        progress.finished = rewriter.finished
+        progress.usage = rewriter.usage
+        progress.emitted_bytes = rewriter.emitted_bytes
+
+    def _first_content(self) -> bool:
+        exchange = self._exchange
+        if exchange.first_token_s is None:
+            exchange.first_token_s = exchange.state.clock.now() - exchange.started
+        return True
+
+    def _give(self, piece: bytes, *, flush: bool) -> None:
+        """Write a piece, or hold it while nothing of the answer has to be shown yet."""
+        if not flush:
+            self._hold(piece)
+            return
+        if self._held:
+            piece = b"".join([*self._held, piece])
+            self._held.clear()
+        if piece:
+            self._shown = True
+            self.out.write(piece)
+
+    def _hold(self, piece: bytes) -> None:
+        self._held.append(piece)
+        self._held_bytes += len(piece)
+        if self._held_bytes > self._exchange.state.settings.max_event_bytes:
+            raise UpstreamError("The upstream sent too much before any content.")
+
+    def _ping(self) -> None:
+        """Feed a silence: the head and a sign of life.
+
+        What is held of the stream stays held: another attempt may still take its place.
+        """
+        codec = self._translation.client
+        self.out.write(codec.ping if self._shown else codec.ping_early)
+
+    async def _drain(self) -> None:
+        """Wait for the client; the upstream is not read meanwhile, which slows it down."""
+        stalled = self._exchange.state.settings.stalled_reader_timeout_s
+        with Limit(self._watch, StalledReader):
+            self._watch.deadline = self._loop.time() + stalled
+            await self.out.drain()
+
+    def _failed(self, failure: Failure) -> UpstreamError:
+        return broken(failure, self._translation.view, self._exchange.state.scrubber)
+
+    def _too_slow(self) -> UpstreamTimeout:
+        if self._rewriter.content:
+            return UpstreamTimeout("The upstream fell silent in the middle of its answer.")
+        return UpstreamTimeout("The upstream did not answer in time.")
+
+
+async def whole_answer(
+    exchange: Exchange, answer: Answer, translation: Translation, target: Target
+) -> Written:
+    """Give the client a whole answer.
+
+    Raises:
+        UpstreamError, UpstreamTimeout: there is none.
+    """
+    limit = exchange.state.settings.max_answer_bytes
+    watch = exchange.watch
+    with Limit(watch, lambda: UpstreamTimeout("The upstream did not answer in time.")):
+        loop = asyncio.get_running_loop()
+        watch.deadline = loop.time() + target.timeouts.answer_timeout_s
+        data = await answer.body(limit)
+    streamed = answer.content_type == "text/event-stream"
+    whole: Whole = translation.gather(data) if streamed else translation.whole(data)
+    progress = exchange.progress
+    progress.usage = whole.usage
+    if whole.failure is not None:
+        raise broken(whole.failure, translation.view, exchange.state.scrubber)
+    progress.content = progress.finished = True
+    progress.emitted_bytes = whole.emitted_bytes
+    exchange.settle()
+    return exchange.answer(whole.body)
+
+
+async def _tail(watch: Watch, answer: Answer) -> None:
+    """Read what little may follow the terminal event, so that the connection can be reused."""
+    if answer.ended():
+        return
+    try:
+        with Limit(watch, StalledReader):
+            watch.deadline = asyncio.get_running_loop().time() + _TAIL_S
+            # One piece may hold the end mark of the framing; anything more is not ours.
+            await answer.read()
+    except (UpstreamError, StalledReader):
+        return

@@ -1,0 +1,234 @@
+"""URLs: from a method and a path to a handler; errors in the wire form of the path's family."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable
+
+from aiohttp.web import BaseRequest, StreamResponse
+
+from kurolproxy.errors import (
+    GatewayError,
+    MethodNotAllowed,
+    RouteNotFound,
+    Unauthenticated,
+)
+from kurolproxy.ir import ProtocolName
+from kurolproxy.protocols import wire
+from kurolproxy.protocols.anthropic.error import encode_error as anthropic_error
+from kurolproxy.protocols.gemini.error import encode_error as gemini_error
+from kurolproxy.protocols.openai_chat.error import encode_error as openai_error
+from kurolproxy.protocols.registry import CODECS
+from kurolproxy.server import models
+from kurolproxy.server.credential import credential
+from kurolproxy.server.exchange import Endpoint
+from kurolproxy.server.generate import generate
+from kurolproxy.server.headers import error_headers, id_headers, limit_headers
+from kurolproxy.server.reply import Headers, Written, whole
+from kurolproxy.server.state import State
+
+Handler = Callable[[BaseRequest], Awaitable[StreamResponse]]
+
+_JSON = ("content-type", "application/json")
+_ERRORS = {"gemini": gemini_error, "anthropic": anthropic_error}
+_OTHER_APIS = ("embeddings", "completions", "images", "audio", "moderations", "rerank")
+_BARE = ("/chat/", "/responses", "/messages", "/models")
+# Protocol -> the paths it is called at, the client's own first.
+_MODEL_PATHS: dict[ProtocolName, str] = {
+    "openai-chat": "/v1/chat/completions",
+    "anthropic": "/v1/messages",
+}
+
+
+class Routes:
+    """The handlers of the main port.
+
+    Args:
+        state: handed to every handler.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._exact: dict[str, dict[str, Handler]] = {
+            "/": {"GET": self._hello, "HEAD": self._hello},
+            "/api/hello": {"GET": self._hello, "HEAD": self._hello},
+            "/livez": {"GET": self._livez, "HEAD": self._livez},
+            "/readyz": {"GET": self._readyz, "HEAD": self._readyz},
+            "/metrics": {"GET": self._metrics},
+            "/v1/usage": {"GET": self._usage},
+            "/v1/models": {"GET": self._models},
+            "/v1beta/models": {"GET": self._models},
+        }
+        for name, path in _MODEL_PATHS.items():
+            self._exact[path] = {"POST": self._generating(Endpoint(CODECS[name], path))}
+
+    async def dispatch(self, request: BaseRequest) -> StreamResponse:
+        """Answer one request."""
+        path = request.path
+        methods = self._exact.get(path)
+        if methods is None:
+            path = canonical(path)
+            methods = self._exact.get(path)
+        if methods is None and path.startswith(("/v1/models/", "/v1beta/models/")):
+            methods = {"GET": self._model}
+        try:
+            if methods is None:
+                raise _unknown(path)
+            handler = methods.get(request.method)
+            if handler is None:
+                raise MethodNotAllowed(
+                    f"{path[:200]} does not take {request.method[:20]}.", allow=tuple(methods)
+                )
+            return await handler(request)
+        except GatewayError as error:
+            return self._refuse(request, path, error)
+
+    def _generating(self, endpoint: Endpoint) -> Handler:
+        state = self._state
+
+        async def handle(request: BaseRequest) -> StreamResponse:
+            return await generate(state, request, endpoint)
+
+        return handle
+
+    def _refuse(self, request: BaseRequest, path: str, error: GatewayError) -> Written:
+        family = family_of(request, path)
+        request_id = self._state.ids.request()
+        body = _ERRORS.get(family, openai_error)(error, request_id)
+        headers = [*id_headers(family, request_id), _JSON, *error_headers(error)]
+        self._state.metrics.rejections.add((error.kind,))
+        close = not request.content.at_eof()
+        return whole(request, error.status, headers, body, close=close)
+
+    # --- what needs no key --------------------------------------------------------
+
+    async def _hello(self, request: BaseRequest) -> StreamResponse:
+        return whole(request, 200, [("content-type", "text/plain; charset=utf-8")], b"")
+
+    async def _livez(self, request: BaseRequest) -> StreamResponse:
+        return whole(request, 200, [_JSON], b'{"status":"ok"}')
+
+    async def _readyz(self, request: BaseRequest) -> StreamResponse:
+        state = self._state
+        reason = None
+        if state.draining:
+            reason = "draining"
+        elif not state.usage.writable:
+            reason = "the ledger cannot be written"
+        body = wire.dumps({"status": "unready", "reason": reason} if reason else {"status": "ok"})
+        return whole(request, 503 if reason else 200, [_JSON], body)
+
+    async def _metrics(self, request: BaseRequest) -> StreamResponse:
+        wanted = self._state.settings.metrics_token
+        given = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if not wanted:
+            raise _unknown("/metrics")
+        if not hmac.compare_digest(given.encode("utf-8", "replace"), wanted.encode()):
+            raise Unauthenticated("/metrics wants its own bearer token.")
+        return metrics_answer(self._state, request)
+
+    # --- what needs a key ---------------------------------------------------------
+
+    async def _models(self, request: BaseRequest) -> StreamResponse:
+        state = self._state
+        shape = models.shape_of(request, beta=request.path.startswith("/v1beta"))
+        caller = state.admission.authenticate(self._key(request), state.clock.unix())
+        found = state.admission.models(caller)
+        body = models.listing(shape, found, request, state.started_unix)
+        return whole(request, 200, self._headers(shape), body)
+
+    async def _model(self, request: BaseRequest) -> StreamResponse:
+        state = self._state
+        path = canonical(request.path)
+        shape = models.shape_of(request, beta=path.startswith("/v1beta"))
+        caller = state.admission.authenticate(self._key(request), state.clock.unix())
+        name = path.partition("/models/")[2]
+        found = state.admission.models(caller)
+        body = models.single(shape, found, name, state.started_unix)
+        return whole(request, 200, self._headers(shape), body)
+
+    async def _usage(self, request: BaseRequest) -> StreamResponse:
+        state = self._state
+        caller = state.admission.authenticate(
+            credential(request, query_key=False), state.clock.unix()
+        )
+        today = state.clock.today()
+        standing = state.admission.standing(caller, state.clock.now(), today)
+        body = {
+            "object": "usage",
+            "day": today.isoformat(),
+            "plan": caller.account.plan,
+            "daily_tokens": {
+                "limit": standing.tokens_limit,
+                "used": standing.tokens_used,
+                "reserved": standing.tokens_reserved,
+                "remaining": standing.tokens_remaining,
+                "resets_at": standing.tokens_resets_at.isoformat().replace("+00:00", "Z"),
+            },
+            "requests_per_minute": {
+                "limit": standing.requests_limit,
+                "remaining": standing.requests_remaining,
+            },
+        }
+        headers = self._headers("openai-chat")
+        headers += limit_headers("openai-chat", standing, state.clock.unix())
+        return whole(request, 200, headers, wire.dumps(body))
+
+    def _key(self, request: BaseRequest) -> str | None:
+        return credential(request, query_key=True)
+
+    def _headers(self, shape: ProtocolName) -> Headers:
+        return [*id_headers(shape, self._state.ids.request()), _JSON]
+
+
+def metrics_answer(state: State, request: BaseRequest) -> Written:
+    """Write the Prometheus text."""
+    kind = "text/plain; version=0.0.4; charset=utf-8"
+    return whole(request, 200, [("content-type", kind)], state.metrics.render())
+
+
+def canonical(path: str) -> str:
+    """Return the path that a slip in a base URL meant.
+
+    ``/v1/v1/...``, ``/v1/v1beta/...``, a trailing slash, and the bare ``/chat/completions``,
+    ``/messages``, ``/models`` without ``/v1`` all reach the same handler.
+    """
+    if len(path) > 1 and path.endswith("/"):
+        path = path.rstrip("/")
+    if path.startswith(("/v1/v1/", "/v1/v1beta/")):
+        path = path[3:]
+    if path.startswith(_BARE):
+        path = "/v1" + path
+    return path
+
+
+def family_of(request: BaseRequest, path: str) -> ProtocolName:
+    """Return whose wire form an error on this path takes."""
+    if path.startswith("/v1beta/"):
+        return "gemini"
+    if path.startswith("/v1/models"):
+        return models.shape_of(request, beta=False)
+    if path.startswith("/v1/messages") or "anthropic-version" in request.headers:
+        return "anthropic"
+    return "openai-chat"
+
+
+def _unknown(path: str) -> RouteNotFound:
+    shown = "".join(each if each.isprintable() else "?" for each in path[:200])
+    if any(f"/{name}" in path for name in _OTHER_APIS):
+        return RouteNotFound(f"{shown}: this gateway serves chat models only.")
+    return RouteNotFound(f"There is no route {shown}.")
+
+
+class MetricsRoutes:
+    """The handler of the metrics listener."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def dispatch(self, request: BaseRequest) -> StreamResponse:
+        """Answer ``GET /metrics``; there is nothing else here."""
+        if request.path == "/metrics" and request.method == "GET":
+            return metrics_answer(self._state, request)
+        text = b'{"error":{"message":"only GET /metrics is served here"}}'
+        return whole(request, 404, [_JSON], text)

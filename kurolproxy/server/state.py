@@ -1,0 +1,76 @@
+"""Every long-lived object of the server, typed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+
+from kurolproxy.metrics import Metrics
+from kurolproxy.policy.admission import Admission
+from kurolproxy.server.body import BodyBudget, BodyLimits
+from kurolproxy.server.deadlines import Deadlines
+from kurolproxy.server.ids import Ids
+from kurolproxy.server.log import RequestLog
+from kurolproxy.server.scrub import Scrubber
+from kurolproxy.storage.usage import UsageWriter
+from kurolproxy.upstream.client import UpstreamClient
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The three times: tests hand in others.
+
+    Attributes:
+        now: seconds of a monotonic clock, for limits and durations.
+        unix: seconds since 1970, for what people read.
+    """
+
+    now: Callable[[], float] = time.monotonic
+    unix: Callable[[], float] = time.time
+
+    def today(self) -> date:
+        """Return the day in UTC."""
+        return datetime.fromtimestamp(self.unix(), UTC).date()
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the configuration says to the server.
+
+    Attributes:
+        contact: of the operator, for error texts.
+        metrics_token: lets ``/metrics`` on the main port answer; "" means never.
+        hash_secret: keys the hash of user ids that a vendor may see.
+    """
+
+    contact: str = ""
+    keepalive_interval_s: float = 15.0
+    body: BodyLimits = field(default_factory=BodyLimits)
+    max_event_bytes: int = 16_777_216
+    max_answer_bytes: int = 268_435_456
+    max_json_depth: int = 100
+    stalled_reader_timeout_s: float = 120.0
+    metrics_token: str = ""
+    hash_secret: bytes = b""
+    user_agent: str = "kurolproxy"
+
+
+@dataclass(slots=True)
+class State:
+    """What every request handler is handed."""
+
+    settings: Settings
+    admission: Admission
+    upstream: UpstreamClient
+    usage: UsageWriter
+    metrics: Metrics
+    log: RequestLog
+    deadlines: Deadlines
+    ids: Ids
+    scrubber: Scrubber
+    bodies: BodyBudget
+    clock: Clock = field(default_factory=Clock)
+    draining: bool = False
+    started_unix: float = 0.0

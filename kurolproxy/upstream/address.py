@@ -1,0 +1,66 @@
+"""Where a request of one protocol goes at one upstream, and with which headers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from urllib.parse import quote
+
+from yarl import URL
+
+from kurolproxy.ir import ProtocolName
+from kurolproxy.policy.catalog import Target, Upstream
+
+_VERSION = re.compile(r"^/(v\d[a-z0-9]*)(?=/)")
+
+
+def url_for(target: Target, protocol: ProtocolName, path: str) -> URL:
+    """Return the URL of a call.
+
+    The protocol's usual path is appended to the base URL; a version that the base URL
+    ends with already is not repeated. A path of the configuration replaces it.
+
+    Args:
+        path: the protocol's usual path; ``{model}`` stands for the upstream's model name.
+    """
+    upstream = target.upstream
+    template = upstream.paths.get(protocol, path)
+    filled = template.replace("{model}", quote(target.model, safe=""))
+    version = _VERSION.match(filled)
+    if version and upstream.base_url.endswith("/" + version.group(1)):
+        filled = filled[version.end() :]
+    url = URL(upstream.base_url + filled, encoded=True)
+    return url.update_query(upstream.query) if upstream.query else url
+
+
+def headers_for(
+    upstream: Upstream,
+    credential: str | None,
+    auth: tuple[str, str],
+    passed: Mapping[str, str],
+    *,
+    user_agent: str,
+    stream: bool,
+) -> dict[str, str]:
+    """Return all headers of a call: an allow-list, never the client's own.
+
+    Args:
+        auth: header and prefix of the protocol's credential.
+        passed: what the caller may hand on (``anthropic-version``, ``traceparent``).
+        stream: whether the answer is asked for as a stream.
+    """
+    headers = {
+        "content-type": "application/json",
+        "accept": "text/event-stream" if stream else "application/json",
+        "accept-encoding": "identity",
+        "user-agent": user_agent,
+        **passed,
+        **upstream.headers,
+    }
+    if credential:
+        name, prefix = auth
+        if upstream.auth_header is not None and upstream.auth_header != name:
+            name = upstream.auth_header
+            prefix = "Bearer " if name == "authorization" else ""
+        headers[name] = prefix + credential
+    return headers
