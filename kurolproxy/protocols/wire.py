@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import re
-from itertools import accumulate, count, pairwise
-from operator import sub
+from itertools import pairwise
 from typing import Any
 
 import orjson
 
 from kurolproxy.errors import BadRequest
+from kurolproxy.protocols import nesting
 
 MAX_DEPTH = 100
 """Levels of nesting of a document, unless the caller says otherwise."""
-
-# A string, closed or not: possessive, so that no document makes it scan twice.
-_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
-_BRACKETS = b"[]{}"
-_NOT_BRACKETS = bytes(each for each in range(256) if each not in _BRACKETS)
-# An opening bracket counts 2, a closing one 0: less the number of brackets so far,
-# the running sum is the depth.
-_STEPS = bytes.maketrans(_BRACKETS, bytes([2, 0, 2, 0]))
 
 
 class WireError(ValueError):
@@ -32,11 +24,7 @@ def too_deep(data: bytes, limit: int = MAX_DEPTH) -> bool:
 
     Malformed JSON gives some answer; the parser that follows refuses it.
     """
-    # Most documents cannot be too deep: they have too few brackets, strings included.
-    if data.count(b"{") + data.count(b"[") <= limit:
-        return False
-    steps = _STRING.sub(b"", data).translate(_STEPS, _NOT_BRACKETS)
-    return max(map(sub, accumulate(steps), count(1)), default=0) > limit
+    return nesting.deeper(data, limit)
 
 
 def loads(data: bytes | str, max_depth: int = MAX_DEPTH) -> Any:

@@ -1,0 +1,245 @@
+"""Change a few members of a request's JSON object in its bytes, without parsing it.
+
+Numbers over 64 bits, the order of keys, white space and so the vendors' prompt caches
+survive only this way. One scan finds the members of the outermost object; edits are laid
+over the bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from kurolproxy.errors import BadRequest
+from kurolproxy.protocols import nesting, wire
+
+Span = tuple[int, int]
+Edit = tuple[int, int, bytes]
+
+# What is checked and what is forwarded must mean the same to us and to every parser.
+_ONCE = frozenset({"model", "stream"})
+# No protocol has a hundredth of it; every further member would cost a microsecond.
+_MAX_MEMBERS = 10_000
+_CLOSING = ord("}")
+
+_WHITE = rb"[ \t\r\n]*+"
+_OPEN = re.compile(_WHITE + rb"\{" + _WHITE + rb"(\})?")
+_AFTER = re.compile(_WHITE + rb"([,}])")
+_END = re.compile(_WHITE + rb"\Z")
+
+
+@cache
+def _member(levels: int) -> re.Pattern[bytes]:
+    """Return the pattern of a key, a colon, and of a value with what follows it.
+
+    The value and the rest are missing when it has more than so many levels.
+    """
+    scalar = rb'[^ \t\r\n",:\[\]{}]++'
+    value = b"|".join((nesting.STRING, scalar, nesting.nested(levels)))
+    key = rb'"([^"\\]*+(?:\\.[^"\\]*+)*+)"'
+    return re.compile(
+        b"%b%b%b:%b(?:(%b)%b([,}]))?" % (_WHITE, key, _WHITE, _WHITE, value, _WHITE), re.DOTALL
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TopLevel:
+    """Where the members of a JSON object stand.
+
+    Attributes:
+        body: the object's bytes.
+        members: name -> spans of its values in ``body``; more than one when it is repeated.
+        end: the offset of the closing brace.
+    """
+
+    body: bytes
+    members: Mapping[str, tuple[Span, ...]]
+    end: int
+
+    def raw(self, name: str) -> bytes | None:
+        """Return the bytes of a member's value; of a repeated one the last, as parsers do."""
+        spans = self.members.get(name)
+        return self.body[slice(*spans[-1])] if spans else None
+
+    def value(self, name: str) -> Any:
+        """Return a member's value; None when it is missing or null.
+
+        Raises:
+            BadRequest: it is not JSON.
+        """
+        raw = self.raw(name)
+        if raw is None:
+            return None
+        try:
+            return wire.loads(raw)
+        except wire.WireError as error:
+            raise BadRequest(f"{name} is {error}.", param=name) from None
+
+
+def scan(body: bytes, max_depth: int = wire.MAX_DEPTH) -> TopLevel:
+    """Find the members of a request's JSON object.
+
+    What stands between them is looked at only as far as it must be: whether the whole
+    is JSON is the parser's to say.
+
+    Raises:
+        BadRequest: it is no object, it nests over ``max_depth`` levels, ``model`` or
+            ``stream`` is repeated, or the scan met something that is not JSON.
+    """
+    steps = scan_in_steps(body, max_depth)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]  # StopIteration is not generic
+
+
+def scan_in_steps(body: bytes, max_depth: int = wire.MAX_DEPTH) -> Generator[None, None, TopLevel]:
+    """Do the same as ``scan``, pausing about every 256 KiB so that others get their turn."""
+    opening = _OPEN.match(body)
+    if opening is None:
+        raise BadRequest("The request body must be a JSON object.")
+    try:
+        top = (
+            TopLevel(body, {}, opening.end() - 1)
+            if opening[1]
+            else (yield from _members(body, opening.end(), max_depth - 1))
+        )
+        if not _END.match(body, top.end + 1):
+            raise nesting.Broken(top.end + 1)
+    except nesting.Broken as error:
+        raise BadRequest(f"The request body is {error}.") from None
+    except nesting.TooDeep:
+        raise BadRequest(f"The request body is nested deeper than {max_depth} levels.") from None
+    for name in _ONCE:
+        if len(top.members.get(name, ())) > 1:
+            raise BadRequest(f"The field {name} is given twice.", param=name)
+    return top
+
+
+def _members(body: bytes, at: int, room: int) -> Generator[None, None, TopLevel]:
+    # A large body's arrays are walked, with pauses; a small one's are passed in one match.
+    small = len(body) <= nesting.STEP
+    match = _member(min(nesting.USUAL, room) if small else 0).match
+    members: dict[str, tuple[Span, ...]] = {}
+    for _ in range(_MAX_MEMBERS):
+        member = match(body, at)
+        if member is None:
+            raise nesting.Broken(at)
+        start, end = member.span(2)
+        after: re.Match[bytes] | None = member
+        if start < 0:
+            start = member.end()
+            end = yield from _container(body, start, room)
+            after = _AFTER.match(body, end)
+        if after is None:
+            raise nesting.Broken(end)
+        name = _name(member[1], at)
+        members[name] = (*members[name], (start, end)) if name in members else ((start, end),)
+        at = after.end()
+        if body[at - 1] == _CLOSING:
+            return TopLevel(body, members, at - 1)
+    raise BadRequest(f"The request body has over {_MAX_MEMBERS} fields.")
+
+
+def _container(body: bytes, at: int, room: int) -> Generator[None, None, int]:
+    if body[at : at + 1] not in (b"[", b"{"):
+        raise nesting.Broken(at)
+    return (yield from nesting.walk(body, at, room))
+
+
+def _name(key: bytes, at: int) -> str:
+    r"""Return a key; ``"\u006dodel"`` is ``model`` to every parser."""
+    if b"\\" not in key:
+        return str(key, "utf-8", "replace")
+    try:
+        return str(wire.loads(b'"' + key + b'"'))
+    except wire.WireError:
+        raise nesting.Broken(at) from None
+
+
+class Splice:
+    """The edits of one request.
+
+    A repeated member is changed at every place, so that no parser finds the old value.
+    Names are our own and need no escapes; values are JSON.
+
+    Args:
+        top: what ``scan`` found.
+    """
+
+    __slots__ = ("_edits", "_new", "_top")
+
+    def __init__(self, top: TopLevel) -> None:
+        self._top = top
+        self._edits: list[Edit] = []
+        self._new: dict[str, bytes] = {}
+
+    def replace(self, name: str, value: bytes) -> None:
+        """Give a member, where it is present, another value."""
+        for start, end in self._top.members.get(name, ()):
+            self._edit(start, end, value)
+
+    def put(self, name: str, value: bytes) -> None:
+        """Give a member a value, whether it is present or not."""
+        if name in self._top.members:
+            self.replace(name, value)
+        else:
+            self._new[name] = value
+
+    def put_inside(self, name: str, inner: str, value: bytes) -> None:
+        """Give a member of a member a value, as ``stream_options.include_usage``.
+
+        A missing or null member becomes an object; what is no object is left to the
+        upstream to refuse.
+        """
+        alone = b'{"%b":%b}' % (inner.encode(), value)
+        for start, end in self._top.members.get(name, ()):
+            old = self._top.body[start:end]
+            if old.startswith(b"{"):
+                nested = Splice(scan(old))
+                nested.put(inner, value)
+                self._edit(start, end, nested.apply())
+            elif old == b"null":
+                self._edit(start, end, alone)
+        if name not in self._top.members:
+            self._new[name] = alone
+
+    def _edit(self, start: int, end: int, value: bytes) -> None:
+        if self._top.body[start:end] != value:
+            self._edits.append((start, end, value))
+
+    def apply(self) -> bytes:
+        """Return the edited body; the body itself, the same object, without any edit."""
+        edits = list(self._edits)
+        if self._new:
+            added = [b'"%b":%b' % (name.encode(), value) for name, value in self._new.items()]
+            first = b"," if self._top.members else b""
+            edits.append((self._top.end, self._top.end, first + b",".join(added)))
+        return splice(self._top.body, edits)
+
+
+def splice(body: bytes, edits: Iterable[Edit]) -> bytes:
+    """Return ``body`` with spans replaced.
+
+    Args:
+        edits: start, end and the bytes to stand there; an empty span inserts. In any
+            order, not overlapping; insertions at one place stand in the order given.
+
+    Returns:
+        ``body`` itself, the same object, when there are no edits.
+    """
+    ordered = sorted(edits, key=lambda edit: edit[:2])
+    if not ordered:
+        return body
+    view = memoryview(body)
+    pieces: list[bytes | memoryview] = []
+    at = 0
+    for start, end, new in ordered:
+        pieces += (view[at:start], new)
+        at = end
+    pieces.append(view[at:])
+    return b"".join(pieces)
