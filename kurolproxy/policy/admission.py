@@ -1,0 +1,332 @@
+"""The questions before a call, in order: 401, 404, 403, 429 concurrency, rate, quota."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from kurolproxy.errors import QuotaExceeded, Unauthenticated
+from kurolproxy.ir import MAX_TOKENS_COUNTED, Usage
+from kurolproxy.policy import refusals
+from kurolproxy.policy.catalog import Catalog, Model, Plan, matches
+from kurolproxy.policy.keys import Account, Key, KeyTable
+from kurolproxy.policy.meter import (
+    Grant,
+    Meters,
+    MeterTable,
+    give_back,
+    take,
+    tightest_bucket,
+    tightest_quota,
+)
+from kurolproxy.policy.quota import (
+    DEFAULT_OUTPUT_TOKENS,
+    SMALLEST_ANSWER,
+    DailyQuota,
+    Need,
+    decide,
+    narrowest,
+    resets_at,
+)
+
+_MAX_REMEMBERED = 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whose call it is."""
+
+    key: Key
+    account: Account
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What one call asks for, as far as limits care.
+
+    Attributes:
+        prompt_estimate: tokens of the prompt, as ``policy/estimate.py`` sees them.
+        max_tokens: the output cap of one answer that the client stated.
+        n: answers asked for.
+        thinking_budget: tokens of thinking that the client stated; they count as output.
+    """
+
+    prompt_estimate: int
+    max_tokens: int | None = None
+    n: int = 1
+    thinking_budget: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a caller stands: of account and key always the narrower limit.
+
+    Narrower is the one with less left. A limit that is None is unlimited, and so is what
+    remains of it.
+
+    Attributes:
+        requests_reset_s: seconds until the whole burst is free again.
+        tokens_remaining: neither used nor reserved; never negative.
+        tokens_resets_at: aware UTC.
+    """
+
+    requests_limit: int | None
+    requests_remaining: int | None
+    requests_reset_s: float | None
+    tokens_limit: int | None
+    tokens_used: int
+    tokens_reserved: int
+    tokens_remaining: int | None
+    tokens_resets_at: datetime
+
+
+def charge(usage: Usage, plan: Plan) -> int:
+    """Return what a call counts against the day's tokens: cached ones by the plan's weight."""
+    cached = max(0, min(usage.cache_read, usage.prompt))
+    discount = cached - round(cached * plan.cached_tokens_weight)
+    return max(0, min(usage.total - discount, MAX_TOKENS_COUNTED))
+
+
+class Admission:
+    """Who may call what, how often and how much, decided without a clock or an await.
+
+    Args:
+        keys: shared with whoever changes keys and accounts; looked at for every call.
+        contact: whom to write to, for the texts of the 403 and of the daily 429; may be "".
+    """
+
+    def __init__(self, catalog: Catalog, keys: KeyTable, *, contact: str = "") -> None:
+        self._catalog = catalog
+        self._keys = keys
+        self._contact = contact
+        self._table = MeterTable(keys)
+        # (plan, the key's narrowing, name as written) -> model: matching patterns costs
+        # more than all the rest. Only names that exist and are allowed come in.
+        self._allowed: dict[tuple[str, tuple[str, ...] | None, str], Model] = {}
+
+    # --- life -------------------------------------------------------------------------
+
+    def replace_catalog(self, catalog: Catalog, *, contact: str | None = None) -> None:
+        """Take a reloaded configuration; running calls keep what they were granted."""
+        self._catalog = catalog
+        self._allowed.clear()
+        if contact is not None:
+            self._contact = contact
+
+    def restore(self, day: date, *, accounts: Mapping[int, int], keys: Mapping[str, int]) -> None:
+        """Take over the sums of a day from the ledger, after a start.
+
+        Args:
+            day: the day to go on with; see ``quota.starting_day``.
+            accounts: account id -> tokens charged that day.
+            keys: key id -> tokens charged that day; the key table is filled already.
+        """
+        self._table.restore(day, accounts=accounts, keys=keys)
+
+    @property
+    def reserved(self) -> int:
+        """Tokens that running calls hold of their accounts' allowances."""
+        return self._table.reserved
+
+    @property
+    def running(self) -> int:
+        """Calls admitted and not yet ended."""
+        return self._table.running
+
+    # --- who and what -----------------------------------------------------------------
+
+    def authenticate(self, secret: str | None, unix_now: float) -> Caller:
+        """Find out whose call it is.
+
+        Args:
+            secret: the key as it was sent; None when there was none.
+            unix_now: seconds since 1970, for the expiry of keys.
+
+        Raises:
+            Unauthenticated: no key, or none that may call models.
+        """
+        if not secret:
+            raise Unauthenticated(refusals.NO_KEY)
+        found = self._keys.find(secret)
+        if found is None:
+            raise Unauthenticated(refusals.INVALID_KEY)
+        key, account = found
+        expired = key.expires_at is not None and unix_now >= key.expires_at
+        if key.revoked or expired or not account.active:
+            raise Unauthenticated(refusals.INVALID_KEY)
+        if key.admin:
+            raise Unauthenticated(refusals.MANAGEMENT_KEY)
+        return Caller(key, account)
+
+    def plan(self, caller: Caller) -> Plan:
+        """Return the plan of a caller.
+
+        Raises:
+            PlanForbidden: the configuration has no such plan any more.
+        """
+        plan = self._catalog.plans.get(caller.account.plan)
+        if plan is None:
+            raise refusals.missing_plan(caller.account.plan, self._contact)
+        return plan
+
+    def model(self, caller: Caller, name: str) -> Model:
+        """Return the model that a caller means and may call.
+
+        Args:
+            name: an id or an alias, exactly as written.
+
+        Raises:
+            ModelNotFound: there is no active model of this name.
+            PlanForbidden: it is outside the plan, or outside what the key narrows it to.
+        """
+        plan = self.plan(caller)
+        question = (plan.name, caller.key.models, name)
+        known = self._allowed.get(question)
+        if known is not None:
+            return known
+        model = self._catalog.find(name)
+        if model is None:
+            raise refusals.unknown_model(name)
+        self._check_model(caller, plan, model, name)
+        if len(self._allowed) >= _MAX_REMEMBERED:
+            self._allowed.clear()
+        self._allowed[question] = model
+        return model
+
+    def models(self, caller: Caller) -> list[Model]:
+        """Return the active models that a caller may call, in the order of the file.
+
+        Raises:
+            PlanForbidden: the configuration has no such plan any more.
+        """
+        active = self._catalog.active(self.plan(caller))
+        return [model for model in active if _in_subset(caller.key, model)]
+
+    def _check_model(self, caller: Caller, plan: Plan, model: Model, name: str) -> None:
+        in_plan = plan.allows(model.id)
+        if in_plan and _in_subset(caller.key, model):
+            return
+        rule = (
+            "is outside the models that this key was narrowed to"
+            if in_plan
+            else f"is not in the plan '{plan.name}' of this account"
+        )
+        allowed = [each.id for each in self.models(caller)]
+        raise refusals.foreign_model(name, rule, allowed, self._contact)
+
+    # --- how often and how much -------------------------------------------------------
+
+    def admit(self, caller: Caller, model: Model, ask: Ask, now: float, today: date) -> Grant:
+        """Admit one call, or say why not; nothing is held for a refused one.
+
+        Args:
+            now: seconds of the monotonic clock.
+            today: the UTC day; an earlier one than a call before had counts as that.
+
+        Raises:
+            Unauthenticated: the key was revoked since ``authenticate``.
+            BadRequest: the plan's output cap leaves no room for the thinking budget.
+            ConcurrencyLimited: the plan's requests at once are all running.
+            RateLimited: requests per minute, or running requests hold the rest of the
+                day's tokens.
+            QuotaExceeded: the rest of the day's tokens is too little.
+        """
+        plan = self.plan(caller)
+        plan_cap = _plan_cap(plan, model, ask)
+        need = _need(plan, model, ask)
+        meters = self._enter(caller, plan, now, today)
+        quotas = [meter.quota for meter in meters]
+        room, free = narrowest(quotas)
+        decision = decide(need, room=room, free=free)
+        if decision.case == "fits" or decision.case == "lowered":
+            cap = plan_cap if decision.output_cap is None else decision.output_cap
+            return Grant(plan, meters, decision.tokens, case=decision.case, output_cap=cap)
+        give_back(meters, now)
+        if decision.case == "held":
+            raise refusals.held(tightest_quota(meters))
+        raise self._spent(need, plan, quotas)
+
+    def admit_count(self, caller: Caller, now: float, today: date) -> Grant:
+        """Admit a call that only counts tokens: it takes a slot and a request, no tokens.
+
+        Raises:
+            Unauthenticated: the key was revoked since ``authenticate``.
+            ConcurrencyLimited: the plan's requests at once are all running.
+            RateLimited: requests per minute.
+        """
+        plan = self.plan(caller)
+        meters = self._enter(caller, plan, now, today)
+        return Grant(plan, meters, 0, case="fits", output_cap=None)
+
+    def standing(self, caller: Caller, now: float, today: date) -> Standing:
+        """Return where a caller stands, for the rate-limit headers and ``/v1/usage``."""
+        plan = self._catalog.plans.get(caller.account.plan)
+        meters = self._table.of(caller.key, plan, now, today)
+        bucket = tightest_bucket(meters, now)
+        quota = tightest_quota(meters)
+        room = quota.room
+        return Standing(
+            requests_limit=None if bucket is None else bucket.requests_per_minute,
+            requests_remaining=None if bucket is None else bucket.remaining(now),
+            requests_reset_s=None if bucket is None else bucket.reset_s(now),
+            tokens_limit=quota.allowance,
+            tokens_used=quota.used,
+            tokens_reserved=quota.reserved,
+            tokens_remaining=None if room is None else max(0, room),
+            tokens_resets_at=resets_at(quota.day),
+        )
+
+    def _enter(self, caller: Caller, plan: Plan, now: float, today: date) -> Meters:
+        """Pass concurrency and requests per minute; a refused call spends nothing."""
+        current = self._keys.current(caller.key)
+        # The body was read since authenticate: a revocation counts from its return on.
+        if current is None or current[0].revoked or not current[1].active:
+            raise Unauthenticated(refusals.INVALID_KEY)
+        meters = self._table.of(caller.key, plan, now, today)
+        running = meters[0].running
+        if plan.concurrent_requests is not None and running >= plan.concurrent_requests:
+            raise refusals.all_running(running, plan)
+        slowest = take(meters, now)
+        if slowest is not None:
+            whose = f"the plan '{plan.name}'" if slowest is meters[0] else "this key"
+            limit = 0 if slowest.bucket is None else slowest.bucket.requests_per_minute
+            raise refusals.too_fast(whose, limit, slowest.wait_s(now))
+        return meters
+
+    def _spent(self, need: Need, plan: Plan, quotas: list[DailyQuota]) -> QuotaExceeded:
+        limited = [quota for quota in quotas if quota.free is not None]
+        quota = min(limited, key=lambda each: each.free or 0)
+        whose = f"the plan '{plan.name}'" if quota is quotas[0] else "this key"
+        return refusals.spent(quota, need, whose, self._contact)
+
+
+def _in_subset(key: Key, model: Model) -> bool:
+    return key.models is None or matches(key.models, model.id)
+
+
+def _plan_cap(plan: Plan, model: Model, ask: Ask) -> int | None:
+    """Return the plan's output cap when it is narrower than client and model, else None."""
+    cap = plan.max_output_tokens
+    if cap is None:
+        return None
+    for narrower in (ask.max_tokens, model.max_output_tokens):
+        if narrower is not None and narrower <= cap:
+            return None
+    if ask.thinking_budget and cap < ask.thinking_budget + SMALLEST_ANSWER:
+        raise refusals.thinking_over_plan(plan, ask.thinking_budget)
+    return cap
+
+
+def _need(plan: Plan, model: Model, ask: Ask) -> Need:
+    cap = ask.max_tokens
+    for limit in (model.max_output_tokens, plan.max_output_tokens):
+        if limit is not None and (cap is None or limit < cap):
+            cap = limit
+    if cap is None:
+        cap = DEFAULT_OUTPUT_TOKENS
+    if plan.reserve_output_tokens is not None:
+        cap = min(cap, plan.reserve_output_tokens)
+    floor = ask.thinking_budget + SMALLEST_ANSWER if ask.thinking_budget else 1
+    # Absurd figures of a client are the upstream's to refuse; they never become a credit.
+    return Need(max(0, ask.prompt_estimate), max(0, cap), max(1, ask.n), max(1, floor))
