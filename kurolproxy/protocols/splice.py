@@ -8,16 +8,23 @@ over the bytes.
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from kurolproxy.errors import BadRequest
 from kurolproxy.protocols import nesting, wire
 
-Span = tuple[int, int]
 Edit = tuple[int, int, bytes]
+
+
+class Member(NamedTuple):
+    """Where the value of a member stands in its body."""
+
+    start: int
+    end: int
+
 
 # What is checked and what is forwarded must mean the same to us and to every parser.
 _ONCE = frozenset({"model", "stream"})
@@ -51,18 +58,32 @@ class TopLevel:
 
     Attributes:
         body: the object's bytes.
-        members: name -> spans of its values in ``body``; more than one when it is repeated.
+        members: name -> its values, in order; more than one when the member is repeated.
         end: the offset of the closing brace.
     """
 
     body: bytes
-    members: Mapping[str, tuple[Span, ...]]
+    members: Mapping[str, tuple[Member, ...]]
     end: int
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.members)
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.members
+
+    def get(self, name: str) -> Member | None:
+        """Return where a member stands; of a repeated one the last, as parsers do."""
+        found = self.members.get(name)
+        return found[-1] if found else None
+
     def raw(self, name: str) -> bytes | None:
-        """Return the bytes of a member's value; of a repeated one the last, as parsers do."""
-        spans = self.members.get(name)
-        return self.body[slice(*spans[-1])] if spans else None
+        """Return the bytes of a member's value."""
+        member = self.get(name)
+        return None if member is None else self.body[member.start : member.end]
 
     def value(self, name: str) -> Any:
         """Return a member's value; None when it is missing or null.
@@ -124,7 +145,7 @@ def _members(body: bytes, at: int, room: int) -> Generator[None, None, TopLevel]
     # A large body's arrays are walked, with pauses; a small one's are passed in one match.
     small = len(body) <= nesting.STEP
     match = _member(min(nesting.USUAL, room) if small else 0).match
-    members: dict[str, tuple[Span, ...]] = {}
+    members: dict[str, tuple[Member, ...]] = {}
     for _ in range(_MAX_MEMBERS):
         member = match(body, at)
         if member is None:
@@ -138,7 +159,7 @@ def _members(body: bytes, at: int, room: int) -> Generator[None, None, TopLevel]
         if after is None:
             raise nesting.Broken(end)
         name = _name(member[1], at)
-        members[name] = (*members[name], (start, end)) if name in members else ((start, end),)
+        members[name] = (*members.get(name, ()), Member(start, end))
         at = after.end()
         if body[at - 1] == _CLOSING:
             return TopLevel(body, members, at - 1)
