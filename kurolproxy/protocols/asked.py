@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +57,7 @@ def read(body: bytes, rules: PassRules, max_depth: int, model: str | None = None
     """
     document = wire.load_object(body, max_depth) if len(body) <= PARSED_BYTES else None
     members = splice.scan(body, max_depth)
-    top = document if document is not None else _Lazy(body, members)
+    top = document if document is not None else _Lazy(members)
     name = model if model is not None else _model(top)
     stream = top.get("stream")
     if stream is not None and not isinstance(stream, bool):
@@ -83,24 +83,19 @@ def read(body: bytes, rules: PassRules, max_depth: int, model: str | None = None
 class _Lazy(Mapping[str, Any]):
     """The top level of a large body: a member is parsed when somebody looks at it."""
 
-    def __init__(self, body: bytes, members: splice.TopLevel) -> None:
-        self._body = body
+    def __init__(self, members: splice.TopLevel) -> None:
         self._members = members
 
     def __getitem__(self, name: str) -> Any:
-        member = self._members.get(name)
-        if member is None:
+        if name not in self._members:
             raise KeyError(name)
-        try:
-            return wire.loads(self._body[member.start : member.end])
-        except wire.WireError as error:
-            raise BadRequest(f"{name} is {error}.", param=name) from None
+        return self._members.value(name)
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[str]:
         return iter(self._members)
 
     def __len__(self) -> int:
-        return len(list(self._members))
+        return len(self._members)
 
 
 def _model(top: Mapping[str, Any]) -> str:

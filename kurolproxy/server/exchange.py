@@ -10,9 +10,10 @@ from aiohttp.web import BaseRequest
 
 from kurolproxy.errors import GatewayError
 from kurolproxy.ir import Usage
-from kurolproxy.policy.admission import Ask, Caller, Grant, charge
+from kurolproxy.policy.admission import Ask, Caller, charge
 from kurolproxy.policy.catalog import Model, Target
 from kurolproxy.policy.estimate import body_tokens, completion_tokens
+from kurolproxy.policy.meter import Grant
 from kurolproxy.protocols.asked import Asked
 from kurolproxy.protocols.base import Codec
 from kurolproxy.protocols.losses import header_value

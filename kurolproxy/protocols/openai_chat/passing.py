@@ -29,7 +29,9 @@ def unseal(body: dict[str, Any], family: str | None) -> dict[str, Any]:
 def _unseal_call(message: dict[str, Any], call: dict[str, Any], family: str | None) -> None:
     extra = call.get("extra_content")
     google = extra.get("google") if isinstance(extra, dict) else None
-    token = google.get("thought_signature") if isinstance(google, dict) else None
+    if not isinstance(extra, dict) or not isinstance(google, dict):
+        return
+    token = google.get("thought_signature")
     if not isinstance(token, str) or not token.startswith(seal.PREFIX):
         return
     found = seal.decode(token)

@@ -1,0 +1,91 @@
+"""Same protocol on both sides: the few edits of a request, spliced into its bytes.
+
+Numbers over 64 bits, key order and prompt caches survive only a splice. A body is parsed
+and written again in one case alone: when it carries reasoning tokens of ours, which no
+vendor may see.
+"""
+
+from __future__ import annotations
+
+from kurolproxy.errors import BadRequest
+from kurolproxy.ir import ModelTraits
+from kurolproxy.protocols import seal, splice, wire
+from kurolproxy.protocols.asked import Asked
+from kurolproxy.protocols.base import Circumstances, PassRules, TargetView
+
+_SEAL = seal.PREFIX.encode()
+
+
+def pass_body(
+    rules: PassRules, asked: Asked, view: TargetView, around: Circumstances
+) -> tuple[bytes, bool]:
+    """Return the body to send, and whether the usage chunk was our wish alone.
+
+    Raises:
+        BadRequest: the request refers to state at the vendor.
+    """
+    if rules.stateful is not None and not view.traits.allow_store:
+        rules.stateful(asked.top)
+    edits = splice.Splice(_members(rules, asked, view, around))
+    if asked.model != view.model:
+        edits.replace("model", wire.quote(view.model))
+    if rules.store is not None and not view.traits.allow_store:
+        _forget(rules, asked, edits)
+    hide_usage = False
+    if rules.usage_option and asked.stream and view.traits.stream_options:
+        hide_usage = not _wants_usage(asked)
+        if hide_usage:
+            edits.put_inside("stream_options", "include_usage", b"true")
+    if around.output_cap is not None:
+        _lower_cap(rules, asked, view.traits, around.output_cap, edits)
+    return edits.apply(), hide_usage
+
+
+def _members(
+    rules: PassRules, asked: Asked, view: TargetView, around: Circumstances
+) -> splice.TopLevel:
+    """Return the members of the body, without tokens of ours in it."""
+    if _SEAL not in asked.body:
+        return asked.members
+    document = wire.load_object(asked.body, around.max_depth)
+    cleaned = rules.unseal(document, view.traits.reasoning_family)
+    return splice.scan(wire.dumps(cleaned), around.max_depth)
+
+
+def _forget(rules: PassRules, asked: Asked, edits: splice.Splice) -> None:
+    if rules.store == "always":
+        edits.put("store", b"false")
+    elif asked.top.get("store") is not None:
+        edits.replace("store", b"false")
+
+
+def _wants_usage(asked: Asked) -> bool:
+    options = asked.top.get("stream_options")
+    if options is not None and not isinstance(options, dict):
+        raise BadRequest("stream_options must be an object.", param="stream_options")
+    return options is not None and options.get("include_usage") is True
+
+
+def _lower_cap(
+    rules: PassRules, asked: Asked, traits: ModelTraits, cap: int, edits: splice.Splice
+) -> None:
+    value = str(cap).encode()
+    present = [path for path in rules.caps if asked.top.get(path[0]) is not None]
+    names = [path[0] for path in present if len(path) == 1]
+    # Every spelling that is present is lowered: which one counts is the vendor's to say.
+    for name in names:
+        edits.put(name, value)
+    for path in present:
+        if len(path) == 2:
+            edits.put_inside(path[0], path[1], value)
+    if not present:
+        _insert_cap(rules, traits, value, edits)
+
+
+def _insert_cap(rules: PassRules, traits: ModelTraits, value: bytes, edits: splice.Splice) -> None:
+    own = (traits.max_tokens_field,)
+    path = own if own in rules.caps else rules.caps[0]
+    if len(path) == 1:
+        edits.put(path[0], value)
+    else:
+        edits.put_inside(path[0], path[1], value)
