@@ -49,11 +49,11 @@ class Upstream:
     protocols: tuple[ProtocolName, ...]
     base_url: str
     paths: Mapping[ProtocolName, str] = field(default_factory=lambda: MappingProxyType({}))
-    api_keys: tuple[str, ...] = ()
+    api_keys: tuple[str, ...] = field(default=(), repr=False)
     auth_header: str | None = None
     query: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    proxy: str | None = None
+    headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    proxy: str | None = field(default=None, repr=False)
     max_concurrent: int | None = None
     trace: bool = False
 
