@@ -30,7 +30,7 @@ _BYTES_PER_TOKEN = 3
 _MESSAGE = 8
 _TOOLS = 500
 _IMAGE = 1600
-_FILE = 3000  # a PDF or a sound
+_FILE = 3000  # a PDF, a sound or a film
 _TYPED = 1500  # a vendor's description of a tool that the client runs
 _TYPED_NAMES = ("bash_", "text_editor_", "memory_")
 _HOSTED = 20_000  # what a tool of the vendor reads never passes by us
@@ -126,7 +126,7 @@ _TERMS = re.compile(
     rb'|type"\s*+:\s*+"(?:'
     rb'(?:function|custom_tool)_call(?:_output)?+"(?P<item>)'
     rb'|(?:image|image_url|input_image)"(?P<image>)'
-    rb'|(?:file|input_file|document|input_audio)"(?P<file>)'
+    rb'|(?:document|file|input_audio|input_file|input_video|video_url)"(?P<file>)'
     rb'|(?:bash|text_editor|memory)_20[0-9]{6}"(?P<typed>)'
     rb"|(?:advisor|code_execution|code_interpreter|computer|computer_use|file_search"
     rb'|image_generation|mcp|web_fetch|web_search)(?:_preview)?+(?:_[0-9]++)*+"(?P<hosted>))'
@@ -139,7 +139,6 @@ _TERMS = re.compile(
     rb")"
 )
 
-_HINTS = (b"base64", b"inlineData", b"inline_data", b"input_audio")
 # A data URL; a member "data" or "file_data".
 _BASE64_BEHIND = (
     (b";base64,", re.compile(rb"")),
@@ -151,13 +150,15 @@ _SHORTEST_RUN = 64  # shorter words may be text, and hardly count
 
 def body_tokens(body: bytes) -> int:
     """Return the estimate of a request's prompt from its bytes alone, in any protocol."""
-    found = Counter(term.lastgroup for term in _TERMS.finditer(body))
+    found = Counter([term.lastgroup for term in _TERMS.finditer(body)])
     # A document of Messages may be plain text: that is counted as text already.
     files = max(found["file"] - found["text_document"], 0) + found["gemini_file"]
+    images = found["image"] + found["gemini_image"]
+    media = _base64_bytes(body) if images or files else 0
     return (
-        _tokens(len(body) - _base64_bytes(body))
+        _tokens(len(body) - media)
         + _MESSAGE * (found["message"] + found["item"])
-        + _IMAGE * (found["image"] + found["gemini_image"])
+        + _IMAGE * images
         + _FILE * files
         + _TYPED * found["typed"]
         + _TOOLS * (found["tools"] > 0)
@@ -167,8 +168,6 @@ def body_tokens(body: bytes) -> int:
 
 def _base64_bytes(body: bytes) -> int:
     """Return how much of the body is media in base64."""
-    if not any(hint in body for hint in _HINTS):
-        return 0
     total = 0
     for key, between in _BASE64_BEHIND:
         at = 0
