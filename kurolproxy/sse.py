@@ -9,6 +9,9 @@ from collections.abc import Iterator
 # end of a frame is \n\n, \n\r\n, \r\n\n or \r\n\r\n: always LF, optional CR, LF.
 _BLANK = re.compile(rb"\n\r?\n")
 _BOM = b"\xef\xbb\xbf"
+_ENDS = (b"\n\n", b"\n\r\n")
+# The first LF of what looks like the last blank line may belong to the one before it.
+_OVERLAPS = (b"\n\n\n", b"\n\r\n\n", b"\n\n\r\n", b"\n\r\n\r\n")
 
 
 class FrameTooLarge(ValueError):
@@ -50,7 +53,7 @@ class FrameSplitter:
         When nothing is held and ``data`` ends with a frame, that is ``data`` itself,
         the same object.
         """
-        if not self._size and data.endswith((b"\n\n", b"\n\r\n")):
+        if not self._size and data.endswith(_ENDS) and not data.endswith(_OVERLAPS):
             return data
         # A separator is at most 3 bytes from its first LF: rescan only the last 2.
         seen = len(self._tail)
@@ -97,11 +100,16 @@ def _last_blank(data: bytes) -> int:
     mixed = data.rfind(b"\n\r\n")
     if plain < 0 and mixed < 0:
         return -1
-    return max(plain + 2 if plain >= 0 else -1, mixed + 3 if mixed >= 0 else -1)
+    end = max(plain + 2 if plain >= 0 else -1, mixed + 3 if mixed >= 0 else -1)
+    if data.endswith(_OVERLAPS, max(end - 5, 0), end):
+        # Several empty lines: only counting from the front tells which two LF are a pair.
+        *_, last = _BLANK.finditer(data)
+        end = last.end()
+    return end
 
 
 def frames(data: bytes) -> Iterator[bytes]:
-    """Yield the frames of ``data``, which ends with one; joined they are ``data``."""
+    """Yield the frames of ``data``; joined they are ``data``, whatever it ends with."""
     start = 0
     for blank in _BLANK.finditer(data):
         end = blank.end()
@@ -109,7 +117,6 @@ def frames(data: bytes) -> Iterator[bytes]:
             yield data[start:end]
         start = end
     if start < len(data):
-        # A third LF in a row belongs to no blank line that the pattern can find.
         yield data[start:]
 
 
@@ -128,16 +135,9 @@ def read_frame(frame: bytes) -> tuple[str, bytes]:
     name = b""
     data: list[bytes] = []
     for line in frame.removeprefix(_BOM).split(b"\n"):
-        line = line.removesuffix(b"\r")
-        if line.startswith(b"data"):
-            data.append(_value(line, b"data"))
-        elif line.startswith(b"event"):
-            name = _value(line, b"event")
+        field, _, value = line.removesuffix(b"\r").partition(b":")
+        if field == b"data":
+            data.append(value.removeprefix(b" "))
+        elif field == b"event":
+            name = value.removeprefix(b" ")
     return name.decode("utf-8", "replace"), b"\n".join(data)
-
-
-def _value(line: bytes, field: bytes) -> bytes:
-    rest = line[len(field) :]
-    if not rest.startswith(b":"):
-        return b""
-    return rest[1:].removeprefix(b" ")
