@@ -15,7 +15,7 @@ from kurolproxy.config.models import Models, Plans
 from kurolproxy.config.positions import Positions, locate
 from kurolproxy.config.presets import AVAILABLE
 from kurolproxy.config.problems import ConfigError, Problem, Report, did_you_mean, quote
-from kurolproxy.config.redaction import secrets_of, warn_of_literals
+from kurolproxy.config.redaction import is_secret_place, secrets_of, warn_of_literals
 from kurolproxy.config.schema import ARRAYS, SECTIONS, label, section_keys
 from kurolproxy.config.secrets import BROKEN, Sources, resolve
 from kurolproxy.config.sections import Sections, check_signup, read_sections
@@ -35,6 +35,7 @@ def load(
     credentials_dir: Path | None = None,
     *,
     available: tuple[ProtocolName, ...] = AVAILABLE,
+    secrets: bool = True,
 ) -> Config:
     """Read a configuration file.
 
@@ -42,6 +43,8 @@ def load(
         environ: where ``${NAME}`` is looked up.
         credentials_dir: where ``${credential:NAME}`` is; None: ``$CREDENTIALS_DIRECTORY``.
         available: the protocols that this version speaks.
+        secrets: whether a reference in the place of a secret must stand for something; False
+            is for those who call no upstream, and may not see what the service sees.
 
     Raises:
         ConfigError: with every problem of the file; also when it cannot be read.
@@ -56,7 +59,9 @@ def load(
     if len(data) > _MAX_FILE_BYTES:
         raise _unusable(name, f"is larger than {_MAX_FILE_BYTES} bytes")
     text = _decode(data, name)
-    return _parse(text, name, environ, credentials_dir, available=available, mode=mode)
+    return _parse(
+        text, name, environ, credentials_dir, available=available, mode=mode, secrets=secrets
+    )
 
 
 def parse(
@@ -86,13 +91,15 @@ def _parse(
     *,
     available: tuple[ProtocolName, ...],
     mode: int,
+    secrets: bool = True,
 ) -> Config:
     document, positions = _document(text.removeprefix("\ufeff"), name)
     report = Report(name, positions, document)
     if credentials_dir is None and environ.get("CREDENTIALS_DIRECTORY"):
         credentials_dir = Path(environ["CREDENTIALS_DIRECTORY"])
     directory = Path(name).parent
-    resolved = resolve(document, report, Sources(environ, credentials_dir, directory))
+    sources = Sources(environ, credentials_dir, directory)
+    resolved = resolve(document, report, sources, None if secrets else is_secret_place)
     tables = _known_tables(report, resolved.document)
     sections = read_sections(report, tables, directory)
     catalog = _catalog(report, tables, sections, available)

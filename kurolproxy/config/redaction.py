@@ -34,7 +34,7 @@ def secrets_of(upstreams: Iterable[Upstream], token: str, resolved: Resolved) ->
     for upstream in upstreams:
         found.update(dict.fromkeys(_upstream_secrets(upstream)))
     for path, fragments in resolved.fragments.items():
-        if _is_secret_place(path):
+        if is_secret_place(path):
             found.update(dict.fromkeys(fragments))
     return tuple(secret for secret in found if secret)
 
@@ -92,14 +92,15 @@ def _passwords(url: str) -> Iterator[str]:
         yield unquote(password)
 
 
-def _is_secret_place(path: Path) -> bool:
+def is_secret_place(path: Path) -> bool:
+    """Return whether a credential may stand at this path of the file."""
     if path == ("metrics", "token"):
         return True
     return len(path) >= 3 and path[0] == "upstreams" and path[2] in _SECRET_KEYS
 
 
 def _is_literal_secret(path: Path, text: str) -> bool:
-    if not text or not _is_secret_place(path):
+    if not text or not is_secret_place(path):
         return False
     if "proxy" in path:
         return "@" in text

@@ -8,7 +8,7 @@ text ``${``. A resolved value appears in no message.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any, Final
@@ -31,6 +31,8 @@ class Broken:
 
 
 BROKEN: Final = Broken()
+UNSET: Final = "http://unset"
+"""Stands in for a secret that is not needed: valid as a key, a header and a proxy's URL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,18 +123,34 @@ class Resolved:
     credentials: list[str] = field(default_factory=list)
 
 
-def resolve(document: dict[str, Any], report: Report, sources: Sources) -> Resolved:
-    """Resolve every reference in a parsed file; each that fails is one error."""
+def resolve(
+    document: dict[str, Any],
+    report: Report,
+    sources: Sources,
+    optional: Callable[[Path], bool] | None = None,
+) -> Resolved:
+    """Resolve every reference in a parsed file; each that fails is one error.
+
+    Args:
+        optional: the places where one that fails is none: ``UNSET`` stands there instead.
+    """
     resolved = Resolved()
-    resolved.document = _Resolver(report, sources, resolved).value(document, ())
+    resolved.document = _Resolver(report, sources, resolved, optional).value(document, ())
     return resolved
 
 
 class _Resolver:
-    def __init__(self, report: Report, sources: Sources, resolved: Resolved) -> None:
+    def __init__(
+        self,
+        report: Report,
+        sources: Sources,
+        resolved: Resolved,
+        optional: Callable[[Path], bool] | None,
+    ) -> None:
         self._report = report
         self._sources = sources
         self._resolved = resolved
+        self._optional = optional
 
     def value(self, value: Any, path: Path) -> Any:
         if isinstance(value, str):
@@ -145,24 +163,26 @@ class _Resolver:
 
     def _text(self, text: str, path: Path) -> str | Broken:
         fragments: list[str] = []
-        failed = False
+        faults: list[str] = []
 
         def replace(match: re.Match[str]) -> str:
-            nonlocal failed
             if match.group() == "$${":
                 return "${"
             try:
                 fragments.append(self._reference(match.group(1)))
             except _Unresolved as error:
-                failed = True
-                self._report.error(path, str(error))
+                faults.append(str(error))
                 return ""
             return fragments[-1]
 
         result = _REFERENCE.sub(replace, text)
         if fragments:
             self._resolved.fragments[path] = tuple(fragments)
-        return BROKEN if failed else result
+        if faults and self._optional is not None and self._optional(path):
+            return UNSET
+        for fault in faults:
+            self._report.error(path, fault)
+        return BROKEN if faults else result
 
     def _reference(self, reference: str | None) -> str:
         if reference is None:
