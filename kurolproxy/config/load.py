@@ -44,7 +44,8 @@ def load(
         credentials_dir: where ``${credential:NAME}`` is; None: ``$CREDENTIALS_DIRECTORY``.
         available: the protocols that this version speaks.
         secrets: whether a reference in the place of a secret must stand for something; False
-            is for those who call no upstream, and may not see what the service sees.
+            is for those who call no upstream, and may not see what the service sees: a secret
+            that they cannot read is left out.
 
     Raises:
         ConfigError: with every problem of the file; also when it cannot be read.
@@ -59,9 +60,8 @@ def load(
     if len(data) > _MAX_FILE_BYTES:
         raise _unusable(name, f"is larger than {_MAX_FILE_BYTES} bytes")
     text = _decode(data, name)
-    return _parse(
-        text, name, environ, credentials_dir, available=available, mode=mode, secrets=secrets
-    )
+    sources = _sources(name, environ, credentials_dir)
+    return _parse(text, name, sources, secrets=secrets, available=available, mode=mode)
 
 
 def parse(
@@ -80,39 +80,41 @@ def parse(
     Raises:
         ConfigError: with every problem of the text.
     """
-    return _parse(text, name, environ, credentials_dir, available=available, mode=0)
+    sources = _sources(name, environ, credentials_dir)
+    return _parse(text, name, sources, secrets=True, available=available, mode=0)
+
+
+def _sources(name: str, environ: Mapping[str, str], credentials_dir: Path | None) -> Sources:
+    if credentials_dir is None and environ.get("CREDENTIALS_DIRECTORY"):
+        credentials_dir = Path(environ["CREDENTIALS_DIRECTORY"])
+    return Sources(environ, credentials_dir, Path(name).parent)
 
 
 def _parse(
     text: str,
     name: str,
-    environ: Mapping[str, str],
-    credentials_dir: Path | None,
+    sources: Sources,
     *,
+    secrets: bool,
     available: tuple[ProtocolName, ...],
     mode: int,
-    secrets: bool = True,
 ) -> Config:
     document, positions = _document(text.removeprefix("\ufeff"), name)
     report = Report(name, positions, document)
-    if credentials_dir is None and environ.get("CREDENTIALS_DIRECTORY"):
-        credentials_dir = Path(environ["CREDENTIALS_DIRECTORY"])
-    directory = Path(name).parent
-    sources = Sources(environ, credentials_dir, directory)
     resolved = resolve(document, report, sources, None if secrets else is_secret_place)
     tables = _known_tables(report, resolved.document)
-    sections = read_sections(report, tables, directory)
+    sections = read_sections(report, tables, sources.directory)
     catalog = _catalog(report, tables, sections, available)
     warn_of_literals(report, resolved, mode)
-    errors, warnings = report.sorted("error"), report.sorted("warning")
+    errors = report.sorted("error")
     if errors:
-        raise ConfigError(errors, warnings)
+        raise ConfigError(errors)
     return Config(
         name=name,
         **{each: getattr(sections, each) for each in SECTIONS},
         catalog=catalog,
         secrets=secrets_of(catalog.upstreams.values(), sections.metrics.token, resolved),
-        warnings=tuple(warnings),
+        warnings=tuple(report.sorted("warning")),
         positions=positions,
     )
 

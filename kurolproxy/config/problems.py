@@ -41,15 +41,18 @@ class ConfigError(Exception):
     """A file that cannot be used.
 
     Args:
-        problems: every error of the file, in the order of its lines.
-        warnings: what else was noticed; incomplete, because some are found in a valid
-            file only.
+        problems: every error of the file, in the order of its lines. Its warnings come
+            with a valid configuration: many would only repeat what an error leads to.
     """
 
-    def __init__(self, problems: Iterable[Problem], warnings: Iterable[Problem] = ()) -> None:
+    def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = list(problems)
-        self.warnings = list(warnings)
         super().__init__("\n".join(map(str, self.problems)))
+
+    @property
+    def warnings(self) -> list[Problem]:
+        """The warnings among the problems."""
+        return [problem for problem in self.problems if problem.severity == "warning"]
 
 
 class Report:

@@ -27,12 +27,10 @@ _FORMS = "write ${NAME}, ${file:PATH} or ${credential:NAME}, and $${ for a plain
 
 
 class Broken:
-    """What stands in for a value that could not be read: its problem is noted already."""
+    """What stands in for a value that was not read; why is noted already, if it is an error."""
 
 
 BROKEN: Final = Broken()
-UNSET: Final = "http://unset"
-"""Stands in for a secret that is not needed: valid as a key, a header and a proxy's URL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +130,7 @@ def resolve(
     """Resolve every reference in a parsed file; each that fails is one error.
 
     Args:
-        optional: the places where one that fails is none: ``UNSET`` stands there instead.
+        optional: the places where one that fails is no error: the value is left out there.
     """
     resolved = Resolved()
     resolved.document = _Resolver(report, sources, resolved, optional).value(document, ())
@@ -178,10 +176,9 @@ class _Resolver:
         result = _REFERENCE.sub(replace, text)
         if fragments:
             self._resolved.fragments[path] = tuple(fragments)
-        if faults and self._optional is not None and self._optional(path):
-            return UNSET
-        for fault in faults:
-            self._report.error(path, fault)
+        if self._optional is None or not self._optional(path):
+            for fault in faults:
+                self._report.error(path, fault)
         return BROKEN if faults else result
 
     def _reference(self, reference: str | None) -> str:

@@ -12,7 +12,7 @@ from kurolproxy.config.model import UpstreamTable
 from kurolproxy.config.names import Names, read_protocols
 from kurolproxy.config.presets import PRESETS, Preset, offered
 from kurolproxy.config.problems import Report, did_you_mean, quote
-from kurolproxy.config.reading import Table, read_table
+from kurolproxy.config.reading import Table, read_table, valid
 from kurolproxy.config.redaction import is_secret_header
 from kurolproxy.config.schema import label, section_keys, upstream_keys
 from kurolproxy.ir import ModelTraits, ProtocolName
@@ -80,7 +80,7 @@ class _Entry:
             protocols=protocols,
             base_url=self._base_url(),
             paths=MappingProxyType({**self._preset.paths, **self._paths(protocols)}),
-            api_keys=self._row.api_keys,
+            api_keys=tuple(key for _, key in valid(self._row.api_keys)),
             auth_header=self._preset.auth_header,
             query=MappingProxyType(self._query()),
             headers=MappingProxyType(self._headers()),
@@ -156,7 +156,8 @@ class _Entry:
                 fault = "given twice (letter case does not count)"
             if fault is not None:
                 self._table.spot("headers").member(name).error(fault)
-            headers[name.lower()] = value
+            if isinstance(value, str):  # a value that was not read keeps its place only
+                headers[name.lower()] = value
         return headers
 
     def _check_credential(self, upstream: Upstream) -> None:
