@@ -1,1 +1,237 @@
 """The composition root: build every object once, start them, stop them."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import os
+from contextlib import AsyncExitStack
+from typing import Any
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from kurolproxy import __version__
+from kurolproxy.config.addresses import Address
+from kurolproxy.config.model import Config
+from kurolproxy.metrics import Metrics
+from kurolproxy.policy.admission import Admission
+from kurolproxy.policy.keys import KeyTable
+from kurolproxy.policy.quota import starting_day
+from kurolproxy.server.body import BodyBudget, BodyLimits
+from kurolproxy.server.deadlines import Deadlines
+from kurolproxy.server.hardening import GatewayServer, Handler
+from kurolproxy.server.ids import Ids
+from kurolproxy.server.log import RequestLog
+from kurolproxy.server.routes import MetricsRoutes, Routes
+from kurolproxy.server.scrub import Scrubber
+from kurolproxy.server.state import Clock, Settings, State
+from kurolproxy.storage.accounts import AccountStore
+from kurolproxy.storage.database import Database
+from kurolproxy.storage.lock import StateDirectory
+from kurolproxy.storage.reports import UsageReader
+from kurolproxy.storage.usage import UsageWriter
+from kurolproxy.upstream.client import SessionClient
+
+_BACKLOG = 4_096
+_SHUTDOWN_S = 5.0
+
+
+class Gateway:
+    """One gateway, from its configuration to its listeners.
+
+    Args:
+        config: checked as a whole.
+        log_fd: where the request log goes.
+        clock: the three times; tests hand in others.
+
+    Attributes:
+        state: what the handlers see; there once ``start`` returned.
+        accounts: the people; there once ``start`` returned.
+        addresses: host and port of each listener, the real port where 0 was asked for.
+        metrics_address: of the metrics listener; None when there is none.
+    """
+
+    state: State
+    accounts: AccountStore
+
+    def __init__(self, config: Config, *, log_fd: int = 1, clock: Clock | None = None) -> None:
+        self.config = config
+        self.addresses: list[Address] = []
+        self.metrics_address: Address | None = None
+        self._log_fd = log_fd
+        self._clock = clock or Clock()
+        self._closing = AsyncExitStack()
+
+    async def start(self) -> None:
+        """Open the state directory and the database, and serve.
+
+        When it fails, whatever was opened is closed again.
+
+        Raises:
+            StateLocked: another process serves from the same state directory.
+            StateError, StorageError: the directory or the database cannot be used.
+            OSError: a listener's address cannot be had; the text names it.
+        """
+        async with AsyncExitStack() as stack:
+            await self._open(stack)
+            self._closing = stack.pop_all()
+        # What lives as long as the process is not looked at by the collector again.
+        gc.collect()
+        gc.freeze()
+
+    async def stop(self) -> None:
+        """Close the listeners, let running calls settle, write what is pending, close all."""
+        self.state.draining = True
+        await self._closing.aclose()
+
+    async def new_key(self, email: str, plan: str, **limits: Any) -> str:
+        """Make an account where there is none, and a key of it.
+
+        Args:
+            limits: what narrows the key, as ``AccountStore.create_key`` takes it.
+
+        Returns:
+            the secret.
+        """
+        known = {account.email for account in await self.accounts.list_accounts()}
+        if email not in known:
+            await self.accounts.create_account(email, plan)
+        _, secret = await self.accounts.create_key(email, **limits)
+        return secret
+
+    # --- building -----------------------------------------------------------------
+
+    async def _open(self, stack: AsyncExitStack) -> None:
+        config = self.config
+        directory = StateDirectory(config.server.state_path).hold()
+        stack.callback(directory.release)
+        database = await Database.open(directory.database_path)
+        stack.push_async_callback(database.close)
+        keys = KeyTable()
+        self.accounts = AccountStore(database, keys, max_keys=config.limits.max_keys_per_account)
+        await self.accounts.load()
+        usage = UsageWriter(database)
+        usage.start()
+        stack.push_async_callback(usage.close)
+        admission = Admission(config.catalog, keys, contact=config.server.contact)
+        await self._restore(admission, UsageReader(database))
+        upstream = SessionClient()
+        stack.push_async_callback(upstream.close)
+        self.state = self._state(admission, usage, upstream)
+        self._register_gauges()
+        self.state.deadlines.start()
+        stack.callback(self.state.log.flush)
+        stack.callback(self.state.deadlines.stop)
+        await self._listen(stack)
+
+    def _state(self, admission: Admission, usage: UsageWriter, upstream: SessionClient) -> State:
+        config = self.config
+        limits = config.limits
+        log = RequestLog(config.log.requests, config.log.format, self._log_fd)
+        deadlines = Deadlines()
+        deadlines.each_sweep(log.flush)
+        hosts = (
+            urlsplit(each.base_url).hostname or "" for each in config.catalog.upstreams.values()
+        )
+        return State(
+            settings=Settings(
+                contact=config.server.contact,
+                keepalive_interval_s=config.server.keepalive_interval_s,
+                body=BodyLimits(
+                    max_bytes=limits.max_body_bytes,
+                    max_in_flight=limits.max_body_bytes_in_flight,
+                    timeout_s=limits.body_timeout_s,
+                ),
+                max_event_bytes=limits.max_event_bytes,
+                max_json_depth=limits.max_json_depth,
+                stalled_reader_timeout_s=limits.stalled_reader_timeout_s,
+                metrics_token=config.metrics.token,
+                hash_secret=_hash_secret(config),
+                user_agent=f"kurolproxy/{__version__}",
+            ),
+            admission=admission,
+            upstream=upstream,
+            usage=usage,
+            metrics=Metrics(),
+            log=log,
+            deadlines=deadlines,
+            ids=Ids(os.urandom(16)),
+            scrubber=Scrubber(config.secrets, hosts),
+            bodies=BodyBudget(limits.max_body_bytes_in_flight),
+            clock=self._clock,
+            started_unix=self._clock.unix(),
+        )
+
+    async def _restore(self, admission: Admission, reader: UsageReader) -> None:
+        """Take over the sums of the running day from the ledger."""
+        today = self._clock.today()
+        day, _ = starting_day(today, await reader.days_after(today))
+        totals = await reader.totals(day)
+        admission.restore(day, accounts=totals.accounts, keys=totals.keys)
+
+    def _register_gauges(self) -> None:
+        state = self.state
+        gauge = state.metrics.gauge
+        gauge(
+            "kurol_ledger_pending_rows",
+            "Usage rows not yet in SQLite.",
+            lambda: state.usage.pending,
+        )
+        gauge(
+            "kurol_ledger_oldest_pending_seconds",
+            "Age of the oldest of them.",
+            lambda: state.usage.oldest_pending_s,
+        )
+        gauge(
+            "kurol_ledger_writable",
+            "1 while the ledger can be written.",
+            lambda: float(state.usage.writable),
+        )
+        gauge(
+            "kurol_reserved_tokens",
+            "Tokens held by running calls.",
+            lambda: state.admission.reserved,
+        )
+        gauge(
+            "kurol_requests_running",
+            "Calls that were admitted and run.",
+            lambda: state.admission.running,
+        )
+
+    # --- listeners ----------------------------------------------------------------
+
+    async def _listen(self, stack: AsyncExitStack) -> None:
+        config = self.config
+        idle = config.limits.idle_connection_timeout_s
+        metrics = config.metrics.address
+        if metrics is not None:
+            routes = MetricsRoutes(self.state)
+            found = await _serve(stack, routes.dispatch, (metrics,), idle)
+            self.metrics_address = found[0]
+        routes_main = Routes(self.state)
+        self.addresses = await _serve(stack, routes_main.dispatch, config.server.addresses, idle)
+
+
+async def _serve(
+    stack: AsyncExitStack, handler: Handler, addresses: tuple[Address, ...], idle_s: float
+) -> list[Address]:
+    """Serve a handler at some addresses; return them with their real ports."""
+    runner = web.ServerRunner(
+        GatewayServer(handler, keepalive_timeout_s=idle_s), shutdown_timeout=_SHUTDOWN_S
+    )
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    for address in addresses:
+        site = web.TCPSite(runner, address.host, address.port, backlog=_BACKLOG)
+        try:
+            await site.start()
+        except OSError as error:
+            raise OSError(error.errno, f"cannot listen on {address}: {error.strerror}") from error
+    return [Address(*each[:2]) for each in runner.addresses]
+
+
+def _hash_secret(config: Config) -> bytes:
+    """Key the hashes of user ids: the same after a restart, unknown to the vendors."""
+    seed = "\n".join(sorted(config.secrets)) or str(config.server.state_path)
+    return hashlib.sha256(b"kurolproxy user ids\n" + seed.encode()).digest()

@@ -1,0 +1,139 @@
+"""A whole gateway for a test: real sockets, a real database, its own registry."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from kurolproxy.app import Gateway
+from kurolproxy.config.load import parse
+from tests.fakes.upstream import FakeUpstream
+
+PLANTED_KEY = "sk-upstream-credential-of-the-operator"
+
+
+@dataclass(slots=True)
+class Running:
+    """A gateway that serves.
+
+    Attributes:
+        key: of an account on the plan ``default``.
+        lines: reads what was logged so far.
+    """
+
+    gateway: Gateway
+    base_url: str
+    key: str
+    log_path: Path
+
+    def lines(self) -> str:
+        """Return everything logged so far."""
+        self.gateway.state.log.flush()
+        return self.log_path.read_text()
+
+    async def new_key(self, plan: str, **limits: object) -> str:
+        """Make an account on a plan and return a key of it."""
+        return await self.gateway.new_key(f"{plan}@example.org", plan, **limits)
+
+
+Starter = Callable[..., Awaitable[Running]]
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[FakeUpstream]:
+    """Yield a scripted vendor."""
+    async with FakeUpstream() as upstream:
+        yield upstream
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    """Yield an HTTP client."""
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+def toml(base_url: str, *, server: str = "", extra: str = "", model: str = "") -> str:
+    """Return a configuration: each model of the fake vendor by both protocols.
+
+    ``c-*`` models are reached by Chat, ``m-*`` by Messages; ``plain`` is the upstream's
+    name of both.
+    """
+    return f"""
+[server]
+listen = "127.0.0.1:0"
+state_dir = "state"
+contact = "ops@example.org"
+{server}
+[metrics]
+listen = "127.0.0.1:0"
+
+[[upstreams]]
+name = "chat"
+base_url = "{base_url}"
+protocols = ["openai-chat"]
+api_keys = ["{PLANTED_KEY}"]
+
+[[upstreams]]
+name = "messages"
+base_url = "{base_url}"
+protocols = ["anthropic"]
+api_keys = ["{PLANTED_KEY}"]
+
+[[models]]
+id = "c-model"
+aliases = ["claude-c"]
+targets = [{{ upstream = "chat", model = "plain", reasoning_family = "gpt" }}]
+context_window = 200_000
+{model}
+
+[[models]]
+id = "m-model"
+targets = [{{ upstream = "messages", model = "plain", reasoning_family = "claude" }}]
+{model}
+
+[[plans]]
+name = "default"
+models = ["*"]
+{extra}
+"""
+
+
+@pytest.fixture
+async def start(tmp_path: Path) -> AsyncIterator[Starter]:
+    """Yield a function that starts a gateway from a configuration text."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def run(text: str) -> Running:
+            folder = tmp_path / str(time.monotonic_ns())
+            folder.mkdir()
+            text = text.replace('state_dir = "state"', f'state_dir = "{folder / "state"}"')
+            log = stack.enter_context((folder / "log").open("wb"))
+            gateway = Gateway(parse(text, "test.toml", {}), log_fd=log.fileno())
+            await gateway.start()
+            stack.push_async_callback(gateway.stop)
+            host, port = gateway.addresses[0]
+            key = await gateway.new_key("someone@example.org", "default")
+            return Running(gateway, f"http://{host}:{port}", key, folder / "log")
+
+        yield run
+
+
+@pytest.fixture
+async def gateway(fake: FakeUpstream, start: Starter) -> Running:
+    """Return a gateway in front of the scripted vendor."""
+    return await start(toml(fake.base_url))
+
+
+async def soon(check: Callable[[], bool], within_s: float = 5.0) -> None:
+    """Wait until a condition holds; fail when it does not in time."""
+    async with asyncio.timeout(within_s):
+        while not check():
+            await asyncio.sleep(0.01)
