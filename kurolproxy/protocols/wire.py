@@ -84,7 +84,7 @@ def _mend(data: bytes) -> bytes:
     out: list[bytes] = []
     at = 0
     # A high half directly before a low half is a pair; any other half stands alone.
-    halves = list(_SURROGATE.finditer(text))
+    halves = [half for half in _SURROGATE.finditer(text) if not _escaped(text, half.start())]
     paired: set[int] = set()
     for first, second in pairwise(halves):
         if (
@@ -94,7 +94,7 @@ def _mend(data: bytes) -> bytes:
         ):
             paired |= {first.start(), second.start()}
     for half in halves:
-        if half.start() in paired or _escaped(text, half.start()):
+        if half.start() in paired:
             continue
         out.append(text[at : half.start()] + b"\\ufffd")
         at = half.end()
@@ -127,7 +127,7 @@ def quote(text: str) -> bytes:
     try:
         return orjson.dumps(text)
     except (orjson.JSONEncodeError, TypeError):
-        return orjson.dumps(text.encode("utf-8", "replace").decode())
+        return orjson.dumps(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
 
 
 def compact(value: Any) -> str:

@@ -1,0 +1,1 @@
+"""Tests of the codecs and of what they share."""
