@@ -1,0 +1,411 @@
+"""Accounts and keys: a change goes to SQLite first, then to memory."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+import aiosqlite
+
+from kurolproxy.policy.keys import (
+    SECRET_BYTES,
+    Account,
+    AccountRole,
+    Key,
+    KeyTable,
+    digest,
+    make_secret,
+)
+from kurolproxy.storage.database import Database
+from kurolproxy.storage.errors import Conflict, Invalid, Limit
+from kurolproxy.storage.records import (
+    SELECT_ACCOUNT,
+    SELECT_KEY,
+    AuditEntry,
+    account_of,
+    audit_of,
+    checked_email,
+    checked_limit,
+    checked_patterns,
+    checked_secret,
+    checked_text,
+    find_account,
+    find_key,
+    folded,
+    key_of,
+    only,
+    rows_of,
+    shown,
+    write_audit,
+)
+
+MAX_KEYS_PER_ACCOUNT = 20
+_OPERATOR = "operator"
+_KEY_ID_BYTES = 6
+
+
+class AccountStore:
+    """The people: accounts, their keys, and the trail of who changed what.
+
+    Every change is one transaction that is safe on the disk, its audit row included,
+    when the method returns; and in memory, before any other change. Secrets are returned
+    once and never stored or logged. Every changing method takes ``actor``: who asked for
+    it, for the audit trail.
+
+    Args:
+        table: the keys in memory to keep in step; None when nobody serves from them.
+        max_keys: how many keys that are not revoked one account may have.
+        clock: seconds since 1970.
+        random: so many bytes of a cryptographic source.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        table: KeyTable | None = None,
+        *,
+        max_keys: int = MAX_KEYS_PER_ACCOUNT,
+        clock: Callable[[], float] = time.time,
+        random: Callable[[int], bytes] = secrets.token_bytes,
+    ) -> None:
+        self.max_keys = max_keys
+        self._database = database
+        self._table = KeyTable() if table is None else table
+        self._clock = clock
+        self._random = random
+
+    # --- reading ----------------------------------------------------------------------
+
+    async def load(self) -> list[tuple[Key, Account]]:
+        """Read all keys that are not revoked, with their accounts, into the key table."""
+        accounts = {account.id: account for account in await self.list_accounts()}
+        rows = await self._database.read(f"{SELECT_KEY} WHERE revoked_at IS NULL")
+        pairs = [(key, accounts[key.account_id]) for key in map(key_of, rows)]
+        for key, account in pairs:
+            self._table.put(key, account)
+        return pairs
+
+    async def list_accounts(self) -> list[Account]:
+        """Return all accounts, the oldest first."""
+        return [
+            account_of(row) for row in await self._database.read(f"{SELECT_ACCOUNT} ORDER BY id")
+        ]
+
+    async def get_account(self, email: str) -> Account:
+        """Return the account of an email, in whatever letter case.
+
+        Raises:
+            NotFound: there is none.
+        """
+        rows = await self._database.read(
+            f"{SELECT_ACCOUNT} WHERE email_folded = ?", [folded(email)]
+        )
+        return account_of(only(rows, f"there is no account {email!r}"))
+
+    async def get_password_hash(self, email: str) -> str | None:
+        """Return the hash of an account's password; None when it has none.
+
+        Raises:
+            NotFound: there is no such account.
+        """
+        sql = "SELECT password_hash FROM accounts WHERE email_folded = ?"
+        rows = await self._database.read(sql, [folded(email)])
+        found: str | None = only(rows, f"there is no account {email!r}")["password_hash"]
+        return found
+
+    async def list_keys(self, email: str | None = None) -> list[Key]:
+        """Return the keys of one account, or of all; revoked ones too, the oldest first.
+
+        Raises:
+            NotFound: there is no such account.
+        """
+        if email is None:
+            rows = await self._database.read(f"{SELECT_KEY} ORDER BY created_at, id")
+            return [key_of(row) for row in rows]
+        account = await self.get_account(email)
+        sql = f"{SELECT_KEY} WHERE account_id = ? ORDER BY created_at, id"
+        return [key_of(row) for row in await self._database.read(sql, [account.id])]
+
+    async def list_audit(self, *, limit: int = 100) -> list[AuditEntry]:
+        """Return the last changes, the newest first."""
+        sql = "SELECT at, actor, action, subject, detail FROM audit ORDER BY id DESC LIMIT ?"
+        return [audit_of(row) for row in await self._database.read(sql, [limit])]
+
+    # --- accounts ---------------------------------------------------------------------
+
+    async def create_account(
+        self,
+        email: str,
+        plan: str,
+        name: str = "",
+        role: AccountRole = "user",
+        password_hash: str | None = None,
+        *,
+        actor: str = _OPERATOR,
+    ) -> Account:
+        """Make an account.
+
+        Args:
+            plan: whether the catalog has it is for the caller to check.
+            password_hash: of argon2, never a password.
+
+        Raises:
+            Conflict: the email has an account, in whatever letter case.
+            Invalid: the email is none, or a text is no single line.
+        """
+        email = checked_email(email)
+        name, plan = checked_text(name, "name"), checked_text(plan, "plan")
+
+        async def work(db: aiosqlite.Connection) -> Account:
+            if await rows_of(db, f"{SELECT_ACCOUNT} WHERE email_folded = ?", folded(email)):
+                raise Conflict(f"there is an account {email!r} already")
+            await db.execute(
+                "INSERT INTO accounts"
+                " (email, email_folded, name, role, plan, password_hash, created_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (email, folded(email), name, role, plan, password_hash, self._clock()),
+            )
+            await self._audit(db, actor, "account.create", email, plan=plan, role=role)
+            return await find_account(db, email)
+
+        return await self._database.write(work, durable=True)
+
+    async def set_plan(self, email: str, plan: str, *, actor: str = _OPERATOR) -> Account:
+        """Give an account another plan, from the next request on.
+
+        Raises:
+            NotFound: there is no such account.
+        """
+        plan = checked_text(plan, "plan")
+        return await self._set(email, "plan = ?", plan, actor, "account.set-plan", plan=plan)
+
+    async def disable(self, email: str, *, actor: str = _OPERATOR) -> Account:
+        """Make all keys of an account invalid, from the next request on.
+
+        Raises:
+            NotFound: there is no such account.
+        """
+        return await self._set(email, "active = ?", 0, actor, "account.disable")
+
+    async def enable(self, email: str, *, actor: str = _OPERATOR) -> Account:
+        """Let a disabled account call again.
+
+        Raises:
+            NotFound: there is no such account.
+        """
+        return await self._set(email, "active = ?", 1, actor, "account.enable")
+
+    async def set_password(
+        self, email: str, password_hash: str | None, *, actor: str = _OPERATOR
+    ) -> Account:
+        """Replace the hash of a password; None leaves the account without one.
+
+        Raises:
+            NotFound: there is no such account.
+        """
+        action = "account.set-password"
+        return await self._set(email, "password_hash = ?", password_hash, actor, action)
+
+    async def delete(self, email: str, *, actor: str = _OPERATOR) -> Account:
+        """Delete an account and its keys; what they used stays in the ledger.
+
+        Returns:
+            the account that was.
+
+        Raises:
+            NotFound: there is no such account.
+        """
+
+        async def work(db: aiosqlite.Connection) -> Account:
+            account = await find_account(db, email)
+            await db.execute("DELETE FROM accounts WHERE id = ?", (account.id,))
+            await self._audit(db, actor, "account.delete", account.email, id=account.id)
+            return account
+
+        def forget(account: Account) -> None:
+            self._table.remove_account(account.id)
+
+        return await self._database.write(work, durable=True, then=forget)
+
+    # --- keys -------------------------------------------------------------------------
+
+    async def create_key(
+        self,
+        email: str,
+        *,
+        label: str = "",
+        models: Iterable[str] | None = None,
+        requests_per_minute: int | None = None,
+        daily_tokens: int | None = None,
+        expires_at: float | None = None,
+        admin: bool = False,
+        secret: str | None = None,
+        actor: str = _OPERATOR,
+    ) -> tuple[Key, str]:
+        """Make a key of an account.
+
+        Args:
+            models: patterns that narrow the plan's models.
+            requests_per_minute: narrows the plan's.
+            daily_tokens: narrows the plan's.
+            expires_at: unix seconds.
+            admin: a management key, which cannot call models.
+            secret: brought along from elsewhere instead of made here.
+
+        Returns:
+            the key, and its secret: the only time that anybody sees it.
+
+        Raises:
+            NotFound: there is no such account.
+            Limit: the account has ``max_keys`` already.
+            Conflict: the secret that was brought along is in use.
+            Invalid: a value makes no sense.
+        """
+        if secret is None:
+            secret = make_secret(self._random(SECRET_BYTES), admin=admin)
+        else:
+            secret = checked_secret(secret, admin=admin)
+        if expires_at is not None and expires_at <= self._clock():
+            raise Invalid("the key would have expired already")
+        prefix, last_four = shown(secret)
+        draft = Key(
+            id=f"key_{self._random(_KEY_ID_BYTES).hex()}",
+            account_id=0,
+            label=checked_text(label, "label"),
+            digest=digest(secret),
+            prefix=prefix,
+            last_four=last_four,
+            models=checked_patterns(models),
+            requests_per_minute=checked_limit(requests_per_minute, "requests per minute"),
+            daily_tokens=checked_limit(daily_tokens, "daily tokens"),
+            expires_at=expires_at,
+            admin=admin,
+        )
+
+        async def work(db: aiosqlite.Connection) -> tuple[Key, Account]:
+            account = await find_account(db, email)
+            key = replace(draft, account_id=account.id)
+            await self._check_new(db, key)
+            await self._insert_key(db, key)
+            await self._audit(db, actor, "key.create", key.id, email=account.email, admin=admin)
+            return key, account
+
+        key, _ = await self._database.write(work, durable=True, then=self._put)
+        return key, secret
+
+    async def revoke_key(
+        self, key_id: str, *, account_id: int | None = None, actor: str = _OPERATOR
+    ) -> Key:
+        """Make a key invalid for ever, from the next request on; once more changes nothing.
+
+        Args:
+            account_id: whose key it must be; None: anybody's.
+
+        Raises:
+            NotFound: there is no such key, or it is somebody else's.
+        """
+
+        async def work(db: aiosqlite.Connection) -> Key:
+            key = await find_key(db, key_id, account_id)
+            if not key.revoked:
+                now = self._clock()
+                await db.execute("UPDATE keys SET revoked_at = ? WHERE id = ?", (now, key.id))
+                await self._audit(db, actor, "key.revoke", key.id)
+            return replace(key, revoked=True)
+
+        def forget(key: Key) -> None:
+            self._table.remove(key.id)
+
+        return await self._database.write(work, durable=True, then=forget)
+
+    async def rotate_key(
+        self, key_id: str, *, account_id: int | None = None, actor: str = _OPERATOR
+    ) -> tuple[Key, str]:
+        """Give a key a new secret; the old one is invalid from the next request on.
+
+        Id, label, limits and what was used today stay.
+
+        Args:
+            account_id: whose key it must be; None: anybody's.
+
+        Returns:
+            the key, and its secret: the only time that anybody sees it.
+
+        Raises:
+            NotFound: there is no such key, or it is somebody else's.
+            Conflict: it is revoked.
+        """
+        random = self._random(SECRET_BYTES)
+
+        async def work(db: aiosqlite.Connection) -> tuple[Key, Account, str]:
+            key = await find_key(db, key_id, account_id)
+            if key.revoked:
+                raise Conflict(f"the key {key_id!r} is revoked: make a new one")
+            secret = make_secret(random, admin=key.admin)
+            prefix, last_four = shown(secret)
+            key = replace(key, digest=digest(secret), prefix=prefix, last_four=last_four)
+            await db.execute(
+                "UPDATE keys SET digest = ?, prefix = ?, last_four = ? WHERE id = ?",
+                (key.digest, prefix, last_four, key.id),
+            )
+            await self._audit(db, actor, "key.rotate", key.id)
+            rows = await rows_of(db, f"{SELECT_ACCOUNT} WHERE id = ?", key.account_id)
+            return key, account_of(rows[0]), secret
+
+        def put(result: tuple[Key, Account, str]) -> None:
+            self._table.put(result[0], result[1])
+
+        key, _, secret = await self._database.write(work, durable=True, then=put)
+        return key, secret
+
+    # --- inside a transaction ---------------------------------------------------------
+
+    async def _set(
+        self, email: str, assignment: str, value: Any, actor: str, action: str, **detail: Any
+    ) -> Account:
+        async def work(db: aiosqlite.Connection) -> Account:
+            account = await find_account(db, email)
+            # The assignment is one of the methods above, never a caller's text.
+            await db.execute(f"UPDATE accounts SET {assignment} WHERE id = ?", (value, account.id))
+            await self._audit(db, actor, action, account.email, **detail)
+            return await find_account(db, email)
+
+        return await self._database.write(work, durable=True, then=self._table.put_account)
+
+    async def _check_new(self, db: aiosqlite.Connection, key: Key) -> None:
+        if await rows_of(db, "SELECT 1 FROM keys WHERE digest = ?", key.digest):
+            raise Conflict("this key is in use already")
+        sql = "SELECT count(*) FROM keys WHERE account_id = ? AND revoked_at IS NULL"
+        count = (await rows_of(db, sql, key.account_id))[0][0]
+        if count >= self.max_keys:
+            raise Limit(f"an account may have {self.max_keys} keys: revoke one first")
+
+    async def _insert_key(self, db: aiosqlite.Connection, key: Key) -> None:
+        values = {
+            "id": key.id,
+            "account_id": key.account_id,
+            "label": key.label,
+            "digest": key.digest,
+            "prefix": key.prefix,
+            "last_four": key.last_four,
+            "models": None if key.models is None else json.dumps(key.models),
+            "requests_per_minute": key.requests_per_minute,
+            "daily_tokens": key.daily_tokens,
+            "expires_at": key.expires_at,
+            "admin": int(key.admin),
+            "created_at": self._clock(),
+        }
+        marks = ", ".join(f":{column}" for column in values)
+        await db.execute(f"INSERT INTO keys ({', '.join(values)}) VALUES ({marks})", values)
+
+    async def _audit(
+        self, db: aiosqlite.Connection, actor: str, action: str, subject: str, **detail: Any
+    ) -> None:
+        await write_audit(db, AuditEntry(self._clock(), actor, action, subject, detail))
+
+    def _put(self, pair: tuple[Key, Account]) -> None:
+        self._table.put(*pair)

@@ -1,0 +1,112 @@
+"""Make a database file fit for use: create it, check it, bring it to the newest version."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from importlib import resources
+from pathlib import Path
+
+from kurolproxy.storage.errors import (
+    DatabaseCorrupt,
+    DatabaseForeign,
+    DatabaseTooNew,
+    DatabaseUnwritable,
+    translating,
+)
+
+FILE_MODE = 0o600
+_APPLICATION_ID = 0x4B75726F
+# The whole file is read up to this size (about 0.1 s); of a larger one the tables without
+# which nobody can be let in.
+_CHECK_WHOLE_BYTES = 64 * 1024 * 1024
+_SMALL_TABLES = ("accounts", "keys", "audit", "usage_daily")
+
+
+def prepare(path: Path, *, busy_timeout_s: float) -> None:
+    """Create or check the database and apply what migrations it lacks.
+
+    Blocks: call it in a thread. Nothing is ever repaired.
+
+    Raises:
+        DatabaseCorrupt: its pages do not fit together.
+        DatabaseForeign: it is a database of another program.
+        DatabaseTooNew: a newer version of the gateway wrote it.
+        DatabaseUnwritable: it cannot be created, opened or written.
+    """
+    try:
+        _create_private(path)
+    except OSError as error:
+        raise DatabaseUnwritable(f"{path} cannot be opened: {error.strerror}") from error
+    with (
+        translating(),
+        closing(sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None)) as db,
+    ):
+        _check_origin(db, path)
+        _check_pages(db, path)
+        db.execute("PRAGMA journal_mode = WAL")
+        for number, script in _missing(db):
+            _apply(db, number, script)
+
+
+def _create_private(path: Path) -> None:
+    """See to it that nobody else can read the file; SQLite gives its WAL the same mode."""
+    try:
+        mode = path.stat().st_mode & 0o777
+    except FileNotFoundError:
+        path.touch(mode=FILE_MODE, exist_ok=False)
+        mode = path.stat().st_mode & 0o777
+    if mode != FILE_MODE:
+        path.chmod(FILE_MODE)
+
+
+def _value(db: sqlite3.Connection, sql: str) -> int:
+    return int(db.execute(sql).fetchone()[0])
+
+
+def _check_origin(db: sqlite3.Connection, path: Path) -> None:
+    version, newest = _value(db, "PRAGMA user_version"), _scripts()[-1][0]
+    origin = _value(db, "PRAGMA application_id")
+    empty = version == 0 and _value(db, "SELECT count(*) FROM sqlite_master") == 0
+    if not empty and origin != _APPLICATION_ID:
+        raise DatabaseForeign(f"{path.name} is not a database of Kurol Proxy")
+    if version > newest:
+        raise DatabaseTooNew(
+            f"{path.name} has version {version}, this program knows up to {newest}: "
+            "a newer Kurol Proxy wrote it. Install that version again, or restore a backup."
+        )
+
+
+def _check_pages(db: sqlite3.Connection, path: Path) -> None:
+    if path.stat().st_size <= _CHECK_WHOLE_BYTES:
+        questions = ["PRAGMA quick_check(1)"]
+    else:
+        questions = [f"PRAGMA quick_check({table})" for table in _SMALL_TABLES]
+    for question in questions:
+        answer = str(db.execute(question).fetchone()[0])
+        if answer != "ok":
+            raise DatabaseCorrupt(f"{path.name} is damaged: {answer.splitlines()[-1]}")
+
+
+def _scripts() -> list[tuple[int, str]]:
+    folder = resources.files("kurolproxy.storage") / "migrations"
+    files = sorted((file for file in folder.iterdir()), key=lambda file: file.name)
+    return [
+        (int(file.name[:4]), file.read_text("utf-8"))
+        for file in files
+        if file.name.endswith(".sql")
+    ]
+
+
+def _missing(db: sqlite3.Connection) -> list[tuple[int, str]]:
+    version = _value(db, "PRAGMA user_version")
+    return [(number, script) for number, script in _scripts() if number > version]
+
+
+def _apply(db: sqlite3.Connection, number: int, script: str) -> None:
+    """Run one migration and note its number, both or neither."""
+    try:
+        db.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")
+    finally:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
