@@ -137,3 +137,13 @@ async def soon(check: Callable[[], bool], within_s: float = 5.0) -> None:
     async with asyncio.timeout(within_s):
         while not check():
             await asyncio.sleep(0.01)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many recordings were replayed through the gateway."""
+    name = "test_client_sees_what_was_recorded["
+    passed = [
+        each.nodeid for each in terminalreporter.stats.get("passed", ()) if name in each.nodeid
+    ]
+    stems = {each.partition(name)[2].rsplit("-", 1)[0] for each in passed}
+    terminalreporter.write_line(f"recordings replayed: {len(stems)}, exchanges: {len(passed)}")

@@ -90,8 +90,10 @@ def _text(arguments: object) -> str:
 def _chat_whole(answer: Any, seen: Seen) -> None:
     choice = answer.choices[0]
     seen.finish = choice.finish_reason
-    _chat_said(choice.message, seen)
-    for call in choice.message.tool_calls or []:
+    # Azure's content filter leaves the message out.
+    if choice.message is not None:
+        _chat_said(choice.message, seen)
+    for call in (choice.message and choice.message.tool_calls) or []:
         if call.type == "custom":
             seen.calls.append(Call(call.custom.name, normal_json(call.custom.input)))
         else:
