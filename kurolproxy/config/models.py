@@ -18,8 +18,8 @@ from kurolproxy.policy.catalog import matches as pattern_matches
 
 _TIMEOUTS: Final = frozenset(each.name for each in dataclasses.fields(Timeouts))
 _FLAGS: Final = frozenset(each.name for each in dataclasses.fields(ModelTraits))
-_MODEL_OWN: Final = frozenset(keys_of(ModelTable, ""))
-_TARGET_OWN: Final = frozenset(keys_of(TargetTable, ""))
+_MODEL_OWN: Final = frozenset(keys_of(ModelTable))
+_TARGET_OWN: Final = frozenset(keys_of(TargetTable))
 
 
 class Models:
@@ -44,6 +44,7 @@ class Models:
         self._defaults = defaults
         self._available = available
         self._names = Names(report, "model id or alias")
+        self._target_keys = target_keys()
         self.models: list[Model] = []
         keys = model_keys()
         for index, entry in enumerate(entries):
@@ -80,7 +81,7 @@ class Models:
 
     def _read_target(self, model: Table, index: int, raw: dict[str, Any]) -> Table:
         path = (*model.path, "targets", index)
-        return read_table(self._report, path, f"targets of {model.title}", raw, target_keys())
+        return read_table(self._report, path, f"targets of {model.title}", raw, self._target_keys)
 
     def _target(self, entry: _TargetEntry) -> Target | None:
         row = TargetTable(**entry.table.only(_TARGET_OWN))
