@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from kurolproxy.config.model import ModelTable, PlanTable, PriceTable, TargetTable
 from kurolproxy.config.names import Names, read_protocols
-from kurolproxy.config.problems import Report, quote
+from kurolproxy.config.problems import Report
 from kurolproxy.config.reading import Spot, Table, read_table, valid
 from kurolproxy.config.schema import keys_of, label, model_keys, plan_keys, target_keys
 from kurolproxy.config.upstreams import Known, Upstreams
@@ -135,7 +135,7 @@ class _TargetEntry:
         for protocol in self.narrowed:
             if protocol not in offers:
                 spot = self.model.spot("protocols").item(written.index(protocol))
-                self._not_offered(spot, protocol, offers)
+                self._not_offered(spot, offers)
         return self.narrowed
 
     def check_detour(self, traits: ModelTraits, protocols: tuple[ProtocolName, ...]) -> None:
@@ -144,13 +144,11 @@ class _TargetEntry:
         if detour is not None and protocols and detour not in protocols:
             own = "tools_with_reasoning" in self.table.given
             spot = (self.table if own else self.model).spot("tools_with_reasoning")
-            self._not_offered(spot, detour, protocols)
+            self._not_offered(spot, protocols)
 
-    def _not_offered(
-        self, spot: Spot, protocol: ProtocolName, offers: tuple[ProtocolName, ...]
-    ) -> None:
+    def _not_offered(self, spot: Spot, offers: tuple[ProtocolName, ...]) -> None:
         upstream = self.table.spot("upstream").quote()
-        text = f"protocol {quote(protocol)} is not offered by upstream {upstream}"
+        text = f"protocol {spot.quote()} is not offered by upstream {upstream}"
         spot.report.error(spot.path, f"{text} (it offers: {', '.join(offers)})")
 
     def check_cap(self, target: Target) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import get_args
 
 from kurolproxy.config.positions import Path
-from kurolproxy.config.problems import Report, did_you_mean, quote
+from kurolproxy.config.problems import Report, did_you_mean
 from kurolproxy.config.reading import Spot, valid
 from kurolproxy.ir import ProtocolName
 
@@ -63,7 +63,7 @@ def read_protocols(
         item = spot.item(index)
         fault = _protocol_fault(item, name, available)
         if fault is None and name in found:
-            fault = f"protocol {quote(name)} is named twice"
+            fault = f"protocol {item.quote()} is named twice"
         if fault is None:
             found.append(_PROTOCOLS[name])
         else:
@@ -76,5 +76,5 @@ def _protocol_fault(item: Spot, name: str, available: tuple[ProtocolName, ...]) 
         hint = did_you_mean(name, _PROTOCOLS)
         return f"unknown protocol {item.quote()}{hint}"
     if name not in available:
-        return f"protocol {quote(name)} is not in this version (it has: {', '.join(available)})"
+        return f"protocol {item.quote()} is not in this version (it has: {', '.join(available)})"
     return None

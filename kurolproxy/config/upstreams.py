@@ -112,7 +112,7 @@ class _Entry:
         needs, has = self._preset.protocols[0], ", ".join(self._available)
         self._table.error(
             "preset",
-            f"preset {quote(self._row.preset)} needs the protocol {quote(needs)},"
+            f"preset {self._table.spot('preset').quote()} needs the protocol {quote(needs)},"
             f" which is not in this version (it has: {has})",
         )
         return ()
@@ -164,4 +164,5 @@ class _Entry:
         if upstream.api_keys or "api_keys" in self._table.given or not self._preset.needs_key:
             return
         if not any(map(is_secret_header, upstream.headers)):
-            self._table.warn(f"no api_keys: preset {self._row.preset} answers nothing without one")
+            shown = self._table.spot("preset").quote()
+            self._table.warn(f"no api_keys: preset {shown} answers nothing without one")

@@ -567,7 +567,7 @@ WARNINGS: list[tuple[str, str, list[str]]] = [
         '[[upstreams]]\nname = "a"\npreset = "openai"\n[[upstreams]]\nname = "b"\n'
         'preset = "ollama"\n[[upstreams]]\nname = "c"\npreset = "openai"\n'
         'headers = { Authorization = "Bearer x" }',
-        ["1:1: warning: no api_keys: preset openai answers nothing without one"],
+        ['1:1: warning: no api_keys: preset "openai" answers nothing without one'],
     ),
     (
         "bodies in flight",
