@@ -17,16 +17,31 @@ from kurolproxy.storage.errors import (
 
 FILE_MODE = 0o600
 _APPLICATION_ID = 0x4B75726F
-# The whole file is read up to this size (about 0.1 s); of a larger one the tables without
-# which nobody can be let in.
-_CHECK_WHOLE_BYTES = 64 * 1024 * 1024
-_SMALL_TABLES = ("accounts", "keys", "audit", "usage_daily")
+# The whole file is read up to this size (about 0.15 s). Of a larger one the tables without
+# which nobody can be let in, and the top of the ledger's trees.
+_CHECK_WHOLE_BYTES = 32 * 1024 * 1024
+_QUICK_CHECKS = (
+    "PRAGMA quick_check(accounts)",
+    "PRAGMA quick_check(keys)",
+    "PRAGMA quick_check(audit)",
+)
+_LOOKS = (
+    "SELECT max(rowid) FROM usage",
+    "SELECT min(request_id) FROM usage",
+    "SELECT max(day) FROM usage",
+    "SELECT max(day) FROM usage_daily",
+)
 
 
-def prepare(path: Path, *, busy_timeout_s: float) -> None:
+def prepare(
+    path: Path, *, busy_timeout_s: float, check_whole_bytes: int = _CHECK_WHOLE_BYTES
+) -> None:
     """Create or check the database and apply what migrations it lacks.
 
     Blocks: call it in a thread. Nothing is ever repaired.
+
+    Args:
+        check_whole_bytes: a larger file is checked in part, or a start would take long.
 
     Raises:
         DatabaseCorrupt: its pages do not fit together.
@@ -43,7 +58,7 @@ def prepare(path: Path, *, busy_timeout_s: float) -> None:
         closing(sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None)) as db,
     ):
         _check_origin(db, path)
-        _check_pages(db, path)
+        _check_pages(db, path, check_whole_bytes)
         db.execute("PRAGMA journal_mode = WAL")
         for number, script in _missing(db):
             _apply(db, number, script)
@@ -77,13 +92,15 @@ def _check_origin(db: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def _check_pages(db: sqlite3.Connection, path: Path) -> None:
-    if path.stat().st_size <= _CHECK_WHOLE_BYTES:
-        questions = ["PRAGMA quick_check(1)"]
+def _check_pages(db: sqlite3.Connection, path: Path, check_whole_bytes: int) -> None:
+    if path.stat().st_size <= check_whole_bytes:
+        checks: tuple[str, ...] = ("PRAGMA quick_check(1)",)
     else:
-        questions = [f"PRAGMA quick_check({table})" for table in _SMALL_TABLES]
-    for question in questions:
-        answer = str(db.execute(question).fetchone()[0])
+        checks = _QUICK_CHECKS
+        for look in _LOOKS:
+            db.execute(look).fetchall()
+    for check in checks:
+        answer = str(db.execute(check).fetchone()[0])
         if answer != "ok":
             raise DatabaseCorrupt(f"{path.name} is damaged: {answer.splitlines()[-1]}")
 

@@ -65,6 +65,9 @@ class UsageRow(NamedTuple):
     ttft_ms: int | None
 
 
+# (day, account, key, model) -> what is added to each of ``_DAILY_COUNTERS``.
+_Sums = dict[tuple[str, int, str, str], list[int]]
+
 _SUMMED = ("prompt", "completion", "cache_read", "cache_write", "reasoning", "charged")
 _INSERT = "INSERT INTO usage ({}) VALUES ({})".format(
     ", ".join(UsageRow._fields), ", ".join("?" * len(UsageRow._fields))
@@ -97,9 +100,10 @@ async def import_rows(database: Database, rows: Sequence[UsageRow]) -> int:
         sql = f"SELECT request_id FROM usage WHERE request_id IN ({marks})"
         known = {found[0] for found in await db.execute_fetchall(sql, list(unique))}
         fresh = [row for id_, row in unique.items() if id_ not in known]
-        # Both generators run on the database's thread, not on the loop.
-        await db.executemany(_INSERT, map(_record, fresh))
-        await db.executemany(_ADD_UP, _sums(fresh))
+        sums: _Sums = {}
+        # The generator runs on the database's thread, not on the loop.
+        await db.executemany(_INSERT, _records(fresh, sums))
+        await db.executemany(_ADD_UP, ((*place, *added) for place, added in sums.items()))
         return len(fresh)
 
     return await database.write(work)
@@ -234,41 +238,40 @@ class UsageWriter:
             self._log.error("%d usage rows wait: %s", len(self._rows), error)
 
 
+def _records(rows: Iterable[UsageRow], sums: _Sums) -> Iterator[tuple[Any, ...]]:
+    """Yield the values of rows as SQLite takes them, and add them up in ``sums``."""
+    for row in rows:
+        day, figures = row.day.isoformat(), [_clamped(value) for value in row[11:17]]
+        key_id, model, upstream, client, target = (_text(value) for value in row[4:9])
+        added = sums.setdefault((day, row.account_id, key_id, model), [0] * len(_DAILY_COUNTERS))
+        for index, value in enumerate((1, *figures, int(row.estimated))):
+            added[index] += value
+        yield (
+            row.request_id,
+            day,
+            row.started_at,
+            row.account_id,
+            key_id,
+            model,
+            upstream,
+            client,
+            target,
+            _clamped(row.status),
+            _text(row.outcome),
+            *figures,
+            int(row.estimated),
+            int(row.streamed),
+            _clamped(row.duration_ms),
+            None if row.ttft_ms is None else _clamped(row.ttft_ms),
+        )
+
+
 def _clamped(value: int) -> int:
-    return max(0, min(value, MAX_TOKENS_COUNTED))
+    if 0 <= value <= MAX_TOKENS_COUNTED:
+        return value
+    return 0 if value < 0 else MAX_TOKENS_COUNTED
 
 
 def _text(value: str) -> str:
     # SQLite takes no lone surrogates, and one such row would hold up all others.
-    return value.encode("utf-8", "replace").decode()
-
-
-def _record(row: UsageRow) -> tuple[Any, ...]:
-    """Return the values of a row as SQLite takes them."""
-    return (
-        row.request_id,
-        row.day.isoformat(),
-        row.started_at,
-        row.account_id,
-        *map(_text, row[4:9]),
-        _clamped(row.status),
-        _text(row.outcome),
-        *map(_clamped, row[11:17]),
-        int(row.estimated),
-        int(row.streamed),
-        _clamped(row.duration_ms),
-        None if row.ttft_ms is None else _clamped(row.ttft_ms),
-    )
-
-
-def _sums(rows: Iterable[UsageRow]) -> Iterator[tuple[Any, ...]]:
-    """Yield what the rows add to each day, account, key and model."""
-    sums: dict[tuple[str, int, str, str], list[int]] = {}
-    for row in rows:
-        place = (row.day.isoformat(), row.account_id, _text(row.key_id), _text(row.model))
-        counters = sums.setdefault(place, [0] * len(_DAILY_COUNTERS))
-        added = (1, *map(_clamped, row[11:17]), int(row.estimated))
-        for index, value in enumerate(added):
-            counters[index] += value
-    for place, counters in sums.items():
-        yield (*place, *counters)
+    return value if value.isascii() else value.encode("utf-8", "replace").decode()

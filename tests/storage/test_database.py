@@ -25,7 +25,9 @@ from kurolproxy.storage.errors import (
     QueryTooLong,
     StorageError,
 )
+from kurolproxy.storage.migrate import prepare
 
+TABLES = ["accounts", "keys", "audit", "usage", "usage_daily"]
 ENTRY = "INSERT INTO audit (at, actor, action, subject, detail) VALUES (1, 'a', 'b', ?, '{}')"
 # Counts to 10^12: never ends within a test, and stops when it is interrupted.
 ENDLESS = (
@@ -89,7 +91,7 @@ def mode(path: Path) -> int:
 async def test_new_database_has_every_table(database: Database) -> None:
     rows = await database.read("SELECT name FROM sqlite_master WHERE type = 'table'")
     names = {row["name"] for row in rows}
-    assert {"accounts", "keys", "audit", "usage", "usage_daily"} <= names
+    assert set(TABLES) <= names
 
 
 async def test_all_its_files_are_for_their_owner_only(database: Database, path: Path) -> None:
@@ -178,6 +180,23 @@ async def test_overwritten_page_is_corrupt_and_never_repaired(path: Path, page: 
     with pytest.raises(DatabaseCorrupt, match=r"damaged|malformed"):
         await Database.open(path)
     assert content(path) == before
+
+
+@pytest.mark.parametrize("table", TABLES)
+async def test_damage_is_seen_when_the_file_is_too_large_to_read_whole(
+    path: Path, table: str
+) -> None:
+    await (await Database.open(path)).close()
+    with closing(sqlite3.connect(path)) as db:
+        sql = "SELECT rootpage FROM sqlite_master WHERE tbl_name = ? AND rootpage > 0"
+        roots = [page for (page,) in db.execute(sql, (table,))]
+    prepare(path, busy_timeout_s=1, check_whole_bytes=0)
+    sound = content(path)
+    for page in roots:
+        fill(path, sound)
+        overwrite(path, page)
+        with pytest.raises(DatabaseCorrupt, match=r"damaged|malformed"):
+            prepare(path, busy_timeout_s=1, check_whole_bytes=0)
 
 
 @pytest.mark.parametrize("name", ["missing/kurolproxy.db", "."])
