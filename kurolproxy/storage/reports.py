@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Literal
@@ -17,25 +18,41 @@ _SUMS = (
 )
 _DAILY = f"sum(requests) AS requests, {_SUMS} FROM usage_daily AS used"
 _DETAIL = f"count(*) AS requests, {_SUMS} FROM usage AS used"
-_WHERE = "WHERE day >= :since AND (:account IS NULL OR used.account_id = :account)"
+_WHERE = "WHERE used.day >= :since AND (:account IS NULL OR used.account_id = :account)"
 _OWNER = "LEFT JOIN accounts ON accounts.id = used.account_id"
-_REPORTS: dict[By, str] = {
-    "day": f"SELECT day, {_DAILY} {_WHERE} GROUP BY day ORDER BY day",
-    "hour": (
-        "SELECT strftime('%Y-%m-%dT%H:00Z', started_at, 'unixepoch') AS hour,"
-        f" {_DETAIL} {_WHERE} GROUP BY hour ORDER BY hour"
-    ),
-    "key": (
-        "SELECT used.key_id AS key, keys.label AS label, accounts.email AS account,"
-        f" {_DAILY} {_OWNER} LEFT JOIN keys ON keys.id = used.key_id {_WHERE}"
-        " GROUP BY used.key_id, used.account_id ORDER BY charged DESC, key"
-    ),
-    "model": f"SELECT model, {_DAILY} {_WHERE} GROUP BY model ORDER BY charged DESC, model",
-    "account": (
-        "SELECT used.account_id AS account_id, accounts.email AS account,"
-        f" {_DAILY} {_OWNER} {_WHERE} GROUP BY used.account_id ORDER BY charged DESC, account_id"
-    ),
+_KEY = "LEFT JOIN keys ON keys.id = used.key_id"
+_COLUMNS: dict[By, tuple[str, ...]] = {
+    "day": ("used.day AS day",),
+    "hour": ("strftime('%Y-%m-%dT%H:00Z', started_at, 'unixepoch') AS hour",),
+    "key": ("used.key_id AS key", "keys.label AS label", "accounts.email AS account"),
+    "model": ("used.model AS model",),
+    "account": ("used.account_id AS account_id", "accounts.email AS account"),
 }
+_GROUPS: dict[By, str] = {
+    "day": "used.day",
+    "hour": "hour",
+    "key": "used.key_id, used.account_id",
+    "model": "used.model",
+    "account": "used.account_id",
+}
+_JOINS: dict[By, tuple[str, ...]] = {"key": (_OWNER, _KEY), "account": (_OWNER,)}
+
+
+def _sql(by: Sequence[By]) -> str:
+    """Return the query of a report by these dimensions."""
+    columns = dict.fromkeys(column for each in by for column in _COLUMNS[each])
+    joins = dict.fromkeys(join for each in by for join in _JOINS.get(each, ()))
+    times = [_GROUPS[each] for each in by if each in ("day", "hour")]
+    others = [_GROUPS[each] for each in by if each not in ("day", "hour")]
+    order = [*times, "charged DESC", *others]
+    return " ".join(
+        [
+            f"SELECT {', '.join(columns)}, {_DETAIL if 'hour' in by else _DAILY}",
+            *joins,
+            _WHERE,
+            f"GROUP BY {', '.join([*times, *others])} ORDER BY {', '.join(order)}",
+        ]
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +95,12 @@ class UsageReader:
         return [date.fromisoformat(row["day"]) for row in rows]
 
     async def report(
-        self, by: By, *, since: date | None = None, account_id: int | None = None
+        self, by: By | Sequence[By], *, since: date | None = None, account_id: int | None = None
     ) -> list[dict[str, Any]]:
         """Add up requests and tokens.
 
         Args:
-            by: what each line stands for.
+            by: what each line stands for; several: a line for each combination that occurs.
             since: the first UTC day; None: from the beginning.
             account_id: of one account only.
 
@@ -96,4 +113,5 @@ class UsageReader:
         """
         first = date.min if since is None else since
         values = {"since": first.isoformat(), "account": account_id}
-        return [dict(row) for row in await self._database.read(_REPORTS[by], values)]
+        sql = _sql((by,) if isinstance(by, str) else by)
+        return [dict(row) for row in await self._database.read(sql, values)]

@@ -475,10 +475,39 @@ REPORTS = [
             (None, "ann@example.org", 1),
         ],
     ),
+    (
+        ("day", "model"),
+        ("day", "model", "charged"),
+        [
+            ("2026-03-02", "gpt-4o", 110),
+            ("2026-03-02", "claude", 1),
+            ("2026-03-03", "gpt-4o", 1_005),
+        ],
+    ),
+    (
+        ("hour", "account"),
+        ("hour", "account", "charged"),
+        [
+            ("2026-03-02T12:00Z", "ann@example.org", 110),
+            ("2026-03-02T13:00Z", "ann@example.org", 1),
+            ("2026-03-03T12:00Z", "ben@example.org", 1_000),
+            ("2026-03-03T12:00Z", None, 5),
+        ],
+    ),
+    (
+        ("account", "key"),
+        ("account_id", "account", "label", "charged"),
+        [
+            (2, "ben@example.org", None, 1_000),
+            (1, "ann@example.org", "laptop", 110),
+            (9, None, None, 5),
+            (1, "ann@example.org", None, 1),
+        ],
+    ),
 ]
 
 
-@pytest.mark.parametrize(("by", "names", "lines"), REPORTS, ids=[case[0] for case in REPORTS])
+@pytest.mark.parametrize(("by", "names", "lines"), REPORTS, ids=[str(case[0]) for case in REPORTS])
 async def test_report(ledger: Ledger, by: Any, names: tuple[str, ...], lines: list[Any]) -> None:
     await filled(ledger)
     assert shape(await ledger.reader.report(by), *names) == lines
