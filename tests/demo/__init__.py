@@ -1,0 +1,1 @@
+"""The demo vendor, seen by the SDKs of the vendors it stands for."""
