@@ -1,0 +1,276 @@
+"""The verbs about people: what they return, refuse, and leave in SQLite and in memory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kurolproxy.policy.keys import ADMIN_KEY_PREFIX, KEY_PREFIX, KeyTable
+from kurolproxy.storage.accounts import AccountStore
+from kurolproxy.storage.database import Database
+from kurolproxy.storage.errors import Conflict, Invalid, Limit, NotFound, StoreError
+from kurolproxy.storage.passwords import BadPassword, hash_password
+from kurolproxy.storage.people import VERBS, People
+
+ANN = "ann@example.org"
+NOW = 1_800_000_000.0
+HASH = "$argon2id$stands-for-a-hash"
+
+
+class World:
+    """The verbs over an open database, with the keys that a gateway would serve from."""
+
+    def __init__(self, database: Database) -> None:
+        self.now = NOW
+        self.plans = ["team", "solo"]
+        self.table = KeyTable()
+        self.store = AccountStore(database, self.table, max_keys=3, clock=lambda: self.now)
+        self.people = People(self.store, lambda: self.plans, lambda: self.now)
+
+    async def call(self, verb: str, **args: Any) -> Any:
+        return await self.people.call(verb, args)
+
+    def serves(self, secret: str) -> bool:
+        """Return whether the gateway would let this key in."""
+        found = self.table.find(secret)
+        return found is not None and not found[0].revoked and found[1].active
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    database = await Database.open(tmp_path / "people.db")
+    yield World(database)
+    await database.close()
+
+
+@pytest.fixture
+async def ann(world: World) -> dict[str, Any]:
+    made: dict[str, Any] = await world.call("users.create", email=ANN, plan="team", name="Ann")
+    return made
+
+
+async def test_account_is_told_as_it_was_made(world: World, ann: dict[str, Any]) -> None:
+    assert ann == {
+        "id": 1,
+        "email": ANN,
+        "name": "Ann",
+        "role": "user",
+        "plan": "team",
+        "active": True,
+    }
+
+
+async def test_list_counts_the_keys_that_are_not_revoked(world: World, ann: Any) -> None:
+    first = await world.call("keys.create", email=ANN)
+    await world.call("keys.create", email=ANN)
+    await world.call("keys.revoke", id=first["id"])
+    assert await world.call("users.list") == [{**ann, "keys": 1}]
+
+
+async def test_password_hash_is_stored_and_never_told(world: World) -> None:
+    made = await world.call("users.create", email=ANN, plan="team", password_hash=HASH)
+    assert HASH not in repr([made, await world.call("users.list")])
+    assert await world.store.get_password_hash(ANN) == HASH
+
+
+async def test_password_is_replaced(world: World, ann: Any) -> None:
+    await world.call("users.reset_password", email=ANN, password_hash=HASH)
+    assert await world.store.get_password_hash(ANN) == HASH
+
+
+# --- plans ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("verb", "args"),
+    [
+        ("users.create", {"email": "ben@example.org", "plan": "tea"}),
+        ("users.set_plan", {"email": ANN, "plan": "tea"}),
+    ],
+)
+async def test_unknown_plan_is_refused_and_the_known_ones_are_named(
+    world: World, ann: Any, verb: str, args: dict[str, Any]
+) -> None:
+    with pytest.raises(Invalid, match=r"no plan 'tea': did you mean 'team'. there are: team, solo"):
+        await world.people.call(verb, args)
+    assert await world.call("users.list") == [{**ann, "keys": 0}]
+
+
+async def test_without_any_plan_the_text_says_what_to_do(world: World) -> None:
+    world.plans = []
+    with pytest.raises(Invalid, match=r"no plan: add a \[\[plans\]\] table"):
+        await world.call("users.create", email=ANN, plan="team")
+
+
+async def test_plan_of_a_reloaded_configuration_counts(world: World, ann: Any) -> None:
+    world.plans = ["next"]
+    assert (await world.call("users.set_plan", email=ANN, plan="next"))["plan"] == "next"
+
+
+async def test_new_plan_reaches_the_keys_in_memory(world: World, ann: Any) -> None:
+    key = await world.call("keys.create", email=ANN)
+    await world.call("users.set_plan", email=ANN, plan="solo")
+    found = world.table.find(key["key"])
+    assert found is not None
+    assert found[1].plan == "solo"
+
+
+# --- keys -------------------------------------------------------------------------------
+
+
+async def test_key_is_told_with_its_secret_once(world: World, ann: Any) -> None:
+    made = await world.call(
+        "keys.create",
+        email=ANN,
+        label="laptop",
+        models=["gpt-*"],
+        requests_per_minute=5,
+        daily_tokens=1_000,
+        expires_at=NOW + 60,
+    )
+    secret = made.pop("key")
+    assert secret.startswith(KEY_PREFIX)
+    assert made == {
+        "id": made["id"],
+        "email": ANN,
+        "label": "laptop",
+        "prefix": secret[: len(made["prefix"])],
+        "last_four": secret[-4:],
+        "admin": False,
+        "models": ["gpt-*"],
+        "requests_per_minute": 5,
+        "daily_tokens": 1_000,
+        "expires_at": "2027-01-15T08:01:00Z",
+        "status": "valid",
+    }
+    assert await world.call("keys.list") == [made]
+    assert world.serves(secret)
+
+
+async def test_management_key_has_its_own_prefix(world: World, ann: Any) -> None:
+    made = await world.call("keys.create", email=ANN, admin=True)
+    assert made["admin"] is True
+    assert made["key"].startswith(ADMIN_KEY_PREFIX)
+
+
+async def test_secret_that_was_brought_along_is_kept(world: World, ann: Any) -> None:
+    secret = KEY_PREFIX + "brought-along-from-another-gateway-0123"
+    made = await world.call("keys.create", email=ANN, secret=secret)
+    assert made["key"] == secret
+    assert world.serves(secret)
+
+
+async def test_revoked_key_is_out_of_memory_and_stays_in_the_list(world: World, ann: Any) -> None:
+    made = await world.call("keys.create", email=ANN)
+    revoked = await world.call("keys.revoke", id=made["id"])
+    assert revoked["status"] == "revoked"
+    assert not world.serves(made["key"])
+    assert [each["status"] for each in await world.call("keys.list")] == ["revoked"]
+
+
+async def test_rotated_key_keeps_its_id_and_loses_its_old_secret(world: World, ann: Any) -> None:
+    old = await world.call("keys.create", email=ANN, label="laptop")
+    new = await world.call("keys.rotate", id=old["id"])
+    assert (new["id"], new["label"]) == (old["id"], "laptop")
+    assert not world.serves(old["key"])
+    assert world.serves(new["key"])
+
+
+@pytest.mark.parametrize("verb", ["users.disable", "users.delete"])
+async def test_account_that_goes_takes_its_keys_along(world: World, ann: Any, verb: str) -> None:
+    made = await world.call("keys.create", email=ANN)
+    await world.call(verb, email=ANN)
+    assert not world.serves(made["key"])
+
+
+async def test_enabled_account_is_served_again(world: World, ann: Any) -> None:
+    made = await world.call("keys.create", email=ANN)
+    await world.call("users.disable", email=ANN)
+    assert [each["status"] for each in await world.call("keys.list")] == ["account disabled"]
+    assert (await world.call("users.enable", email=ANN))["active"] is True
+    assert world.serves(made["key"])
+
+
+async def test_expired_key_says_so(world: World, ann: Any) -> None:
+    await world.call("keys.create", email=ANN, expires_at=NOW + 1)
+    world.now += 1
+    assert [each["status"] for each in await world.call("keys.list")] == ["expired"]
+
+
+async def test_keys_of_one_account_are_listed_alone(world: World, ann: Any) -> None:
+    await world.call("users.create", email="ben@example.org", plan="solo")
+    await world.call("keys.create", email=ANN)
+    mine = await world.call("keys.create", email="ben@example.org")
+    listed = await world.call("keys.list", email="ben@example.org")
+    assert [each["id"] for each in listed] == [mine["id"]]
+
+
+# --- what is refused --------------------------------------------------------------------
+
+REFUSED = [
+    ("unknown verb", "users.promote", {}, Invalid, "no verb"),
+    ("missing argument", "users.create", {"plan": "team"}, Invalid, "email"),
+    ("unknown argument", "users.disable", {"email": ANN, "why": "x"}, Invalid, "why"),
+    ("wrong type", "keys.create", {"email": ANN, "daily_tokens": "many"}, Invalid, "daily_tokens"),
+    ("limit of zero", "keys.create", {"email": ANN, "requests_per_minute": 0}, Invalid, "minute"),
+    ("no pattern", "keys.create", {"email": ANN, "models": []}, Invalid, "models"),
+    ("empty pattern", "keys.create", {"email": ANN, "models": [""]}, Invalid, "models"),
+    ("unknown role", "users.create", {"email": ANN, "plan": "team", "role": "x"}, Invalid, "role"),
+    ("past expiry", "keys.create", {"email": ANN, "expires_at": NOW}, Invalid, "expired"),
+    (
+        "second account",
+        "users.create",
+        {"email": "ANN@example.org", "plan": "team"},
+        Conflict,
+        "already",
+    ),
+    ("unknown account", "keys.create", {"email": "x@example.org"}, NotFound, "x@example.org"),
+    ("unknown key", "keys.revoke", {"id": "key_x"}, NotFound, "key_x"),
+]
+
+
+@pytest.mark.parametrize(
+    ("verb", "args", "kind", "text"), [case[1:] for case in REFUSED], ids=[c[0] for c in REFUSED]
+)
+async def test_refused(
+    world: World, ann: Any, verb: str, args: dict[str, Any], kind: type[StoreError], text: str
+) -> None:
+    with pytest.raises(kind, match=text):
+        await world.people.call(verb, args)
+    assert await world.call("keys.list") == []
+
+
+async def test_account_has_at_most_so_many_keys(world: World, ann: Any) -> None:
+    for _ in range(3):
+        await world.call("keys.create", email=ANN)
+    with pytest.raises(Limit):
+        await world.call("keys.create", email=ANN)
+
+
+async def test_refusal_quotes_no_secret(world: World, ann: Any) -> None:
+    with pytest.raises(StoreError) as caught:
+        await world.call("keys.create", email=ANN, secret="short-secret")
+    assert "short-secret" not in str(caught.value)
+
+
+def test_every_verb_has_a_structure_that_refuses_unknown_arguments() -> None:
+    assert all(shape.__struct_config__.forbid_unknown_fields for shape, _ in VERBS.values())
+
+
+# --- passwords --------------------------------------------------------------------------
+
+
+def test_hash_is_argon2id_and_differs_each_time() -> None:
+    one, two = hash_password("correct horse"), hash_password("correct horse")
+    assert one.startswith("$argon2id$")
+    assert one != two
+
+
+@pytest.mark.parametrize("password", ["", "seven77", "x" * 1_025, "with\x00control"])
+def test_unusable_password_is_refused_without_quoting_it(password: str) -> None:
+    with pytest.raises(BadPassword) as caught:
+        hash_password(password)
+    assert not password or password not in str(caught.value)
