@@ -11,11 +11,16 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import aiohttp
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.payload import Payload
 from yarl import URL
 
 from kurolproxy.errors import UpstreamError, UpstreamTimeout
 
 _READ_BUFFER = 65_536
+# aiohttp warns of bytes over 1 MiB: written at once they hold up everybody else.
+_LARGE = 1_048_576
+_STEP = 262_144
 _DNS_CACHE_S = 60
 _KEEPALIVE_S = 30
 
@@ -97,6 +102,27 @@ class UpstreamClient(Protocol):
         ...
 
 
+class _LargeBody(Payload):
+    """A body that goes out in steps, so that other requests get their turn between them."""
+
+    _autoclose = True
+
+    def __init__(self, value: bytes) -> None:
+        super().__init__(value, content_type="application/json")
+        self._size = len(value)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """Return the body as text."""
+        return str(self._value, encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Write the body step by step."""
+        view = memoryview(self._value)
+        for at in range(0, len(view), _STEP):
+            await writer.write(view[at : at + _STEP])
+            await writer.drain()
+
+
 class _SessionAnswer:
     """An answer that comes through aiohttp."""
 
@@ -173,7 +199,7 @@ class SessionClient:
             response = await self._session.request(
                 "POST",
                 call.url,
-                data=call.body,
+                data=call.body if len(call.body) <= _LARGE else _LargeBody(call.body),
                 headers=call.headers,
                 allow_redirects=False,
                 proxy=call.proxy,
