@@ -19,7 +19,8 @@ STEP = 262_144
 # takes three times as long as looking at every quote: so quotes are looked at, and only a
 # string that has six backslashes before one of them is read the slow way.
 _ODD = rb'(?<=[^\\]\\")|(?<=[^\\]\\\\\\")|(?<=[^\\]\\\\\\\\\\")'
-_BY_QUOTES = rb'"[^"]*+"(?:(?<=\\")(?:' + _ODD + rb')[^"]*+")*+(?<!\\\\\\\\\\\\")'
+_EVEN = rb'(?<!\\")|(?<=[^\\]\\\\")|(?<=[^\\]\\\\\\\\")'
+_BY_QUOTES = rb'"[^"]*+"(?:(?<=\\")(?:' + _ODD + rb')[^"]*+")*+(?:' + _EVEN + rb")"
 _BY_BACKSLASHES = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 STRING = rb"(?:" + _BY_QUOTES + rb"|" + _BY_BACKSLASHES + rb")"
 """A JSON string, for patterns compiled with ``re.DOTALL``."""
@@ -29,6 +30,7 @@ _CONTENT = _OTHER + rb"(?:" + STRING + _OTHER + rb")*+"
 
 USUAL = 14
 """Levels that nearly every value stays within: patterns for more are made when needed."""
+_MOST = 100  # the compiler of patterns is recursive
 
 _STRING = re.compile(STRING, re.DOTALL)
 _BRACKETS = b"[]{}"
@@ -105,13 +107,22 @@ def walk(data: bytes, at: int, room: int) -> Generator[None, None, int]:
         at = match.end() if match else at
         if data[at : at + 1] in (b"]", b"}"):
             return at + 1
-        if at == start:
-            if levels == room - 1:
-                raise TooDeep if _depth(data[at:]) >= room else Broken(at)
-            levels = room - 1
+        if at == start and levels < min(_MOST, room - 1):
+            levels = min(_MOST, room - 1)
+        elif at == start:
+            at = yield from _enter(data, at, room - 1)
         if at - paused >= STEP:
             paused = at
             yield
+
+
+def _enter(data: bytes, at: int, room: int) -> Generator[None, None, int]:
+    """Walk through a child that no pattern matched."""
+    if data[at : at + 1] not in (b"[", b"{"):
+        raise Broken(at)
+    if room > _MOST:
+        return (yield from walk(data, at, room))
+    raise TooDeep if _depth(data[at:]) > room else Broken(at)
 
 
 def _depth(data: bytes) -> int:
