@@ -47,6 +47,7 @@ class Gateway:
 
     Attributes:
         state: what the handlers see; there once ``start`` returned.
+        database: where people and usage are; there once ``start`` returned.
         accounts: the people; there once ``start`` returned.
         addresses: host and port of each listener, the real port where 0 was asked for.
         metrics_address: of the metrics listener; None when there is none.
@@ -54,6 +55,7 @@ class Gateway:
 
     state: State
     accounts: AccountStore
+    database: Database
 
     def __init__(self, config: Config, *, log_fd: int = 1, clock: Clock | None = None) -> None:
         self.config = config
@@ -106,7 +108,7 @@ class Gateway:
         config = self.config
         directory = StateDirectory(config.server.state_path).hold()
         stack.callback(directory.release)
-        database = await Database.open(directory.database_path)
+        self.database = database = await Database.open(directory.database_path)
         stack.push_async_callback(database.close)
         keys = KeyTable()
         self.accounts = AccountStore(database, keys, max_keys=config.limits.max_keys_per_account)
