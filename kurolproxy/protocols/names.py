@@ -48,15 +48,19 @@ class ToolNames:
         letter_first: the upstream wants a leading letter or ``_`` (Gemini).
     """
 
-    __slots__ = ("_letter_first", "_limit", "_origins")
+    __slots__ = ("_encoded", "_letter_first", "_limit", "_origins")
 
     def __init__(self, limit: int = 64, *, letter_first: bool = False) -> None:
         self._limit = limit
         self._letter_first = letter_first
         self._origins: dict[str, Origin] = {}
+        self._encoded: dict[tuple[str | None, str], str] = {}
 
     def encode(self, name: str, ns: str | None = None) -> str:
         """Return the upstream's name of a tool, declared or only called."""
+        declared = self._encoded.get((ns, name))
+        if declared is not None:
+            return declared
         full = f"{ns}__{name}" if ns else name
         if self._letter_first and full and not (full[0].isalpha() or full[0] == "_"):
             full = f"_{full}"
@@ -65,6 +69,11 @@ class ToolNames:
     def declare(self, tool: Tool, *, wrapped: bool = False) -> str:
         """Register a tool of the request and return its name at the upstream."""
         encoded = self.encode(tool.name, tool.ns)
+        taken = self._origins.get(encoded)
+        if taken is not None and (taken.ns, taken.name) != (tool.ns, tool.name):
+            # ``b`` of namespace ``a`` beside a tool that is called ``a__b``.
+            encoded = sanitise(f"{encoded}:{tool.ns}:{tool.name}", self._limit)
+        self._encoded[tool.ns, tool.name] = encoded
         self._origins[encoded] = Origin(tool.name, tool.ns, tool.kind, wrapped)
         return encoded
 
