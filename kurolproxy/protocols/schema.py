@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 _REFUSED = frozenset({"$schema", "$id", "$comment"})
@@ -76,7 +76,9 @@ def closed(schema: Mapping[str, Any]) -> bool:
     return _is_object(schema) and _closed(schema)
 
 
-def _closed(schema: Mapping[str, Any]) -> bool:
+def _closed(schema: Mapping[str, Any] | bool) -> bool:
+    if isinstance(schema, bool):
+        return not schema  # true takes anything, false nothing
     if not any(keyword in schema for keyword in _NARROWING):
         return False
     if _is_object(schema) and not _shut(schema):
@@ -104,13 +106,13 @@ def _shut(schema: Mapping[str, Any]) -> bool:
     )
 
 
-def _inner(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def _inner(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any] | bool]:
     """Yield the schemas directly inside ``schema``."""
     for keyword, value in schema.items():
-        if isinstance(value, Mapping):
-            if keyword in _NAMED:
-                yield from (each for each in value.values() if isinstance(each, Mapping))
-            elif keyword in _ONE:
-                yield value
-        elif isinstance(value, list) and keyword in _MANY:
-            yield from (each for each in value if isinstance(each, Mapping))
+        if keyword in _NAMED and isinstance(value, Mapping):
+            found: Iterable[Any] = value.values()
+        elif keyword in _MANY and isinstance(value, list):
+            found = value
+        else:
+            found = [value] if keyword in _ONE else ()
+        yield from (each for each in found if isinstance(each, Mapping | bool))
