@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import os
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,13 +15,16 @@ from aiohttp import web
 from kurolproxy import __version__
 from kurolproxy.config.addresses import Address
 from kurolproxy.config.model import Config
+from kurolproxy.errors import Unauthenticated
 from kurolproxy.metrics import Metrics
 from kurolproxy.policy.admission import Admission
 from kurolproxy.policy.keys import KeyTable
 from kurolproxy.policy.quota import starting_day
 from kurolproxy.server.body import BodyBudget, BodyLimits
+from kurolproxy.server.control import ControlServer, Desk
 from kurolproxy.server.deadlines import Deadlines
-from kurolproxy.server.hardening import GatewayServer, Handler
+from kurolproxy.server.facts import usage_facts
+from kurolproxy.server.hardening import GatewayServer
 from kurolproxy.server.ids import Ids
 from kurolproxy.server.log import RequestLog
 from kurolproxy.server.routes import MetricsRoutes, Routes
@@ -29,6 +33,7 @@ from kurolproxy.server.state import Clock, Settings, State
 from kurolproxy.storage.accounts import AccountStore
 from kurolproxy.storage.database import Database
 from kurolproxy.storage.lock import StateDirectory
+from kurolproxy.storage.people import People
 from kurolproxy.storage.reports import UsageReader
 from kurolproxy.storage.usage import UsageWriter
 from kurolproxy.upstream.client import SessionClient
@@ -61,6 +66,7 @@ class Gateway:
         self.config = config
         self.addresses: list[Address] = []
         self.metrics_address: Address | None = None
+        self._server: GatewayServer | None = None
         self._log_fd = log_fd
         self._clock = clock or Clock()
         self._closing = AsyncExitStack()
@@ -86,6 +92,10 @@ class Gateway:
         """Close the listeners, let running calls settle, write what is pending, close all."""
         self.state.draining = True
         await self._closing.aclose()
+
+    def connections(self) -> list[web.RequestHandler]:
+        """Return the client connections of the main listeners."""
+        return self._server.connections if self._server is not None else []
 
     async def new_key(self, email: str, plan: str, **limits: Any) -> str:
         """Make an account where there is none, and a key of it.
@@ -126,6 +136,42 @@ class Gateway:
         stack.callback(self.state.log.flush)
         stack.callback(self.state.deadlines.stop)
         await self._listen(stack)
+        await self._open_control(stack, UsageReader(database))
+
+    async def _open_control(self, stack: AsyncExitStack, reader: UsageReader) -> None:
+        """Serve the control socket, last: who finds it finds a gateway that works."""
+        state, catalog = self.state, self.config.catalog
+
+        async def report(args: Mapping[str, Any]) -> list[dict[str, Any]]:
+            await state.usage.flush()
+            return await usage_facts(reader, args)
+
+        def end_calls(key_id: str) -> int:
+            return state.deadlines.end(key_id, lambda: Unauthenticated("This key was revoked."))
+
+        people = People(self.accounts, lambda: catalog.plans)
+        desk = Desk(self.status, report, lambda: catalog, end_calls)
+        control = ControlServer(self.config.server.state_path, people, desk)
+        await control.start()
+        stack.push_async_callback(control.stop)
+
+    def status(self) -> dict[str, Any]:
+        """Return what runs, as JSON values."""
+        state = self.state
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "uptime_s": round(self._clock.unix() - state.started_unix, 1),
+            "addresses": [str(each) for each in self.addresses],
+            "metrics_address": str(self.metrics_address) if self.metrics_address else None,
+            "connections": len(self.connections()),
+            "requests_in_flight": len(state.deadlines),
+            "streams_in_flight": state.metrics.streams_in_flight,
+            "reserved_tokens": state.admission.reserved,
+            "ledger_pending_rows": state.usage.pending,
+            "ledger_writable": state.usage.writable,
+            "draining": state.draining,
+        }
 
     def _state(self, admission: Admission, usage: UsageWriter, upstream: SessionClient) -> State:
         config = self.config
@@ -209,19 +255,17 @@ class Gateway:
         metrics = config.metrics.address
         if metrics is not None:
             routes = MetricsRoutes(self.state)
-            found = await _serve(stack, routes.dispatch, (metrics,), idle)
-            self.metrics_address = found[0]
-        routes_main = Routes(self.state)
-        self.addresses = await _serve(stack, routes_main.dispatch, config.server.addresses, idle)
+            server = GatewayServer(routes.dispatch, keepalive_timeout_s=idle)
+            self.metrics_address = (await _serve(stack, server, (metrics,)))[0]
+        self._server = GatewayServer(Routes(self.state).dispatch, keepalive_timeout_s=idle)
+        self.addresses = await _serve(stack, self._server, config.server.addresses)
 
 
 async def _serve(
-    stack: AsyncExitStack, handler: Handler, addresses: tuple[Address, ...], idle_s: float
+    stack: AsyncExitStack, server: GatewayServer, addresses: tuple[Address, ...]
 ) -> list[Address]:
-    """Serve a handler at some addresses; return them with their real ports."""
-    runner = web.ServerRunner(
-        GatewayServer(handler, keepalive_timeout_s=idle_s), shutdown_timeout=_SHUTDOWN_S
-    )
+    """Serve at some addresses; return them with their real ports."""
+    runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     for address in addresses:

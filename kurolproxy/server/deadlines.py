@@ -17,9 +17,12 @@ class Watch:
     A call that waits states until when; the sweep cancels its task once that has
     passed, and ``expired`` says that it was us. While the client is silent-fed, the
     sweep calls ``ping`` every ``interval_s`` seconds after ``ping_at``.
+
+    Attributes:
+        owner: the id of the key whose call it is, once that is known.
     """
 
-    __slots__ = ("deadline", "expired", "interval_s", "ping", "ping_at", "task")
+    __slots__ = ("deadline", "ended", "expired", "interval_s", "owner", "ping", "ping_at", "task")
 
     def __init__(self, task: asyncio.Task[object] | None, interval_s: float) -> None:
         self.task = task
@@ -28,6 +31,16 @@ class Watch:
         self.ping_at = _NEVER
         self.ping: Callable[[], None] | None = None
         self.expired = False
+        self.ended: Exception | None = None
+        self.owner = ""
+
+    def end(self, error: Exception) -> None:
+        """End the call with an error, wherever it waits."""
+        self.rest()
+        self.expired = True
+        self.ended = error
+        if self.task is not None:
+            self.task.cancel()
 
     def rest(self) -> None:
         """Stop waiting for anything."""
@@ -66,6 +79,16 @@ class Deadlines:
     def remove(self, watch: Watch) -> None:
         """Forget a watch."""
         self._watches.discard(watch)
+
+    def __len__(self) -> int:
+        return len(self._watches)
+
+    def end(self, owner: str, error: Callable[[], Exception]) -> int:
+        """End all calls of a key; return how many."""
+        found = [watch for watch in self._watches if watch.owner == owner]
+        for watch in found:
+            watch.end(error())
+        return len(found)
 
     def each_sweep(self, call: Callable[[float], None]) -> None:
         """Call ``call(now)`` at every sweep."""
@@ -117,4 +140,4 @@ class Limit:
             # A client that left in the same moment has cancelled the task once more:
             # that cancellation stays.
             if watch.task is None or watch.task.uncancel() == 0:
-                raise self._error() from None
+                raise (watch.ended or self._error()) from None

@@ -80,6 +80,7 @@ async def _answer(exchange: Exchange) -> Written:
     key = credential(request, query_key=exchange.endpoint.query_key)
     caller = state.admission.authenticate(key, state.clock.unix())
     exchange.caller = caller
+    exchange.watch.owner = caller.key.id
     if state.draining:
         raise Overloaded("The gateway is shutting down.", retry_after_s=1)
     settings = state.settings

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 
-from kurolproxy.errors import UpstreamError, UpstreamTimeout
+from kurolproxy.errors import GatewayError, UpstreamError, UpstreamTimeout
 from kurolproxy.ir import Failure
 from kurolproxy.policy.catalog import Target
 from kurolproxy.protocols.translator import Rewriter, Translation, Whole
@@ -223,5 +223,5 @@ async def _tail(watch: Watch, answer: Answer) -> None:
             watch.deadline = asyncio.get_running_loop().time() + _TAIL_S
             # One piece may hold the end mark of the framing; anything more is not ours.
             await answer.read()
-    except (UpstreamError, StalledReader):
+    except (GatewayError, StalledReader):
         return
