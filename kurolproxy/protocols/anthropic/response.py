@@ -46,9 +46,10 @@ def _read(assembly: Assembly, body: dict[str, Any]) -> None:
 
 def encode_response(response: Response, answer: AnswerContext) -> bytes:
     """Write a whole answer."""
+    id_ = answer.new_id("msg_")
     content = [_block(block, answer) for block in response.blocks]
     body = {
-        "id": answer.new_id("msg_"),
+        "id": id_,
         "type": "message",
         "role": "assistant",
         "model": answer.model,

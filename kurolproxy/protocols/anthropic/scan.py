@@ -21,9 +21,6 @@ from kurolproxy.sse import frames, read_frame
 
 _SILENT_ERROR = "the upstream reported an error"
 
-# Words without which a piece holds nothing but text and pings. In texts they may stand
-# too: then the piece is looked at for nothing.
-_WORDS = (b"message_", b"content_block_st", b'"error"', b"event: error")
 _TYPE = re.compile(
     rb'"type"\s*:\s*"(message_(?:start|delta|stop)|content_block_(?:start|delta)|error)"'
 )
@@ -73,7 +70,14 @@ class MessagesScanner:
         """Look at whole frames; return what the client gets of them."""
         if self.finished or self.failure is not None:
             return b""
-        if self.content and not any(word in piece for word in _WORDS):
+        # Without these words a piece holds nothing but text and pings; with one of them
+        # in a text it is looked at for nothing. A loop over them would cost the double.
+        if self.content and not (
+            b"message_" in piece
+            or b"content_block_st" in piece
+            or b'"error"' in piece
+            or b"event: error" in piece
+        ):
             self._count(piece)
             return piece
         return self._each(piece)
@@ -97,7 +101,8 @@ class MessagesScanner:
 
     def _count(self, piece: bytes) -> None:
         spent = _DELTA_BYTES * piece.count(b'"delta"') + len(_EVENT_LINE) * piece.count(_EVENT_LINE)
-        self.emitted_bytes += max(len(piece) - spent, 0)
+        if len(piece) > spent:
+            self.emitted_bytes += len(piece) - spent
 
     # --- the events ---------------------------------------------------------------------
 

@@ -50,11 +50,14 @@ _KINDS: Mapping[str, BlockKind] = {
     "redacted_thinking": "reasoning",
     "tool_use": "tool",
 }
-# Kind of delta -> where its text stands, and the kind of block it belongs to.
+# Kind of block -> the delta that brings more of it, and where the text stands there.
+_DELTAS: Mapping[BlockKind, tuple[str, str]] = {
+    "text": ("text_delta", "text"),
+    "reasoning": ("thinking_delta", "thinking"),
+    "tool": ("input_json_delta", "partial_json"),
+}
 _TEXTS: Mapping[str, tuple[str, BlockKind]] = {
-    "text_delta": ("text", "text"),
-    "thinking_delta": ("thinking", "reasoning"),
-    "input_json_delta": ("partial_json", "tool"),
+    name: (key, kind) for kind, (name, key) in _DELTAS.items()
 }
 _FINISH: Mapping[str, FinishReason] = {
     "end_turn": "stop",
@@ -79,6 +82,7 @@ class _Block:
     """A block of the upstream's.
 
     Attributes:
+        theirs: the upstream's number of it.
         index: our number of it, from the moment it is open.
         held: text that came with its start, or while another block was open.
         whole: the arguments that the start said, used when no delta comes.
@@ -87,6 +91,7 @@ class _Block:
 
     kind: BlockKind
     tool: ToolHead | None = None
+    theirs: int | None = None
     index: int = -1
     held: list[str] = field(default_factory=list)
     whole: str = ""
@@ -108,7 +113,8 @@ class Assembly:
         self.done = False
         self._family = family
         self._out: list[StreamEvent] = []
-        self._id: str | None = None
+        self._begun = False
+        self._message: str | None = None
         self._figures = Figures()
         # Upstream's index -> its block; None: one that the vendor's own tools made.
         self._blocks: dict[int | None, _Block | None] = {}
@@ -130,8 +136,8 @@ class Assembly:
         }
 
     def knows(self, name: str) -> bool:
-        """Return whether events of this name matter; "" is a frame that names none."""
-        return not name or name in self._readers
+        """Return whether events of this name matter; "" and "message" are no names."""
+        return name in ("", "message") or name in self._readers
 
     def take(self) -> list[StreamEvent]:
         """Return the events since the last call."""
@@ -147,35 +153,57 @@ class Assembly:
         if reader is not None and not self.done:
             reader(event)
 
+    def more(self, event: dict[str, Any]) -> bool:
+        """Take more text of the open block, the event that nearly all events are.
+
+        Returns:
+            False when it is anything else: ``event`` takes it.
+        """
+        block, delta = self._open, event.get("delta")
+        if block is None or type(delta) is not dict or self.done:
+            return False
+        name, key = _DELTAS[block.kind]
+        text = delta.get(key)
+        if not text or type(text) is not str or delta.get("type") != name:
+            return False
+        if event.get("index") != block.theirs:
+            return False
+        block.size += len(text)
+        self._out.append(Delta(block.index, text))
+        return True
+
     def fail(self, message: str, kind: str = "upstream_error") -> None:
         """Break the answer off."""
         if self.done:
             return
-        self._begin("", "")
+        self._begin()
         self._out.append(Failure(message, kind))
         self.done = True
 
     # --- the message --------------------------------------------------------------------
 
-    def _begin(self, id_: str, model: str) -> None:
-        if self._id is None:
-            self._id = id_
+    def _begin(self, id_: str = "", model: str = "") -> None:
+        """Announce the answer, also one whose upstream did not."""
+        if not self._begun:
+            self._begun = True
             self._out.append(Start(id_, model))
 
     def _start(self, event: dict[str, Any]) -> None:
         message = _object(event, "message")
         id_ = _text(message, "id")
-        if self._id is not None and id_ != self._id:
+        if self._message is not None:
             # A relay in between began anew after it lost its upstream. What came before
             # cannot be taken back, and thoughts of two answers in one turn are refused by
             # the vendor for ever after. The same message announced twice is harmless.
-            self.fail("a second message began inside the first")
+            if id_ != self._message:
+                self.fail("a second message began inside the first")
             return
+        self._message = id_
         self._begin(id_, _text(message, "model"))
         self._count(message.get("usage"))
 
     def _end_seen(self, event: dict[str, Any]) -> None:
-        self._begin("", "")
+        self._begin()
         delta = _object(event, "delta")
         self._stop_reason = _text(delta, "stop_reason") or self._stop_reason
         self._stop_sequence = _text(delta, "stop_sequence") or self._stop_sequence
@@ -189,7 +217,7 @@ class Assembly:
             self._out.append(UsageSeen(seen))
 
     def _stop(self, _event: dict[str, Any]) -> None:
-        self._begin("", "")
+        self._begin()
         while self._open is not None:
             self._open.ended = True
             self._close()
@@ -211,7 +239,7 @@ class Assembly:
     # --- blocks -------------------------------------------------------------------------
 
     def _start_block(self, event: dict[str, Any]) -> None:
-        self._begin("", "")
+        self._begin()
         index = _index(event)
         before = self._blocks.get(index)
         if before is not None:
@@ -226,6 +254,7 @@ class Assembly:
 
     def _add(self, index: int | None, block: _Block) -> None:
         self._blocks[index] = block
+        block.theirs = index
         self._waiting.append(block)
         if self._open is None:
             self._open_next()
@@ -271,7 +300,7 @@ class Assembly:
             self.fail("a piece of a block came outside of its block")
             return None
         # Words are never dropped: they get the block that was not announced.
-        self._begin("", "")
+        self._begin()
         block = _Block(kind)
         self._add(index, block)
         return block
@@ -353,7 +382,8 @@ class MessagesDecoder:
         if frame.startswith(_DELTA_FRAME):
             event = _loaded(frame[len(_DELTA_FRAME) :])
             if event is not None:
-                self._assembly.event("content_block_delta", event)
+                if not self._assembly.more(event):
+                    self._assembly.event("content_block_delta", event)
                 return
         name, data = read_frame(frame)
         if not data or data == b"[DONE]" or not self._assembly.knows(name):
