@@ -27,14 +27,17 @@ def too_deep(data: bytes, limit: int = MAX_DEPTH) -> bool:
     return nesting.deeper(data, limit)
 
 
-def loads(data: bytes | str, max_depth: int = MAX_DEPTH) -> Any:
+def loads(data: bytes | str, max_depth: int | None = MAX_DEPTH) -> Any:
     """Read one JSON document.
+
+    Args:
+        max_depth: levels of nesting; None when they were counted already.
 
     Raises:
         WireError: with a text for the caller; it never quotes the document.
     """
     raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
-    if too_deep(raw, max_depth):
+    if max_depth is not None and too_deep(raw, max_depth):
         raise WireError(f"nested deeper than {max_depth} levels")
     try:
         return orjson.loads(raw)
@@ -42,8 +45,11 @@ def loads(data: bytes | str, max_depth: int = MAX_DEPTH) -> Any:
         raise WireError(f"not valid JSON: {error.msg} at byte {error.pos}") from None
 
 
-def load_object(data: bytes, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
+def load_object(data: bytes, max_depth: int | None = MAX_DEPTH) -> dict[str, Any]:
     """Read the JSON object of a request.
+
+    Args:
+        max_depth: levels of nesting; None when a scan counted them already.
 
     Raises:
         BadRequest: it is not JSON, too deep, or not an object.
