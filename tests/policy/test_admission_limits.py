@@ -293,6 +293,7 @@ def test_thinking_that_the_plans_cap_cannot_hold_is_a_clear_400() -> None:
     world = World(max_output_tokens=8_000)
     error = world.refused(BadRequest, max_tokens=32_000, thinking_budget=31_999)
     assert "'team' allows 8,000 output tokens" in error.message
+    world.refused(BadRequest, max_tokens=32_000, thinking_budget=6_977)
     assert world.admit(max_tokens=32_000, thinking_budget=6_976).output_cap == 8_000
 
 
@@ -371,6 +372,8 @@ def test_sums_of_the_ledger_are_taken_over_at_a_start() -> None:
     world = World(daily_tokens=1_000)
     narrow = world.caller("narrow", daily_tokens=500)
     world.admission.restore(TODAY, accounts={1: 700, 2: 5}, keys={"k-narrow": 450, "k-gone": 9})
+    # Two accounts and the one key that is counted on its own.
+    assert len(world.admission._table) == 3
     assert world.standing().tokens_used == 700
     assert world.standing(narrow).tokens_remaining == 50
     world.today = TOMORROW

@@ -347,10 +347,13 @@ async def test_query_that_never_ends_is_stopped_and_the_next_one_answers(path: P
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3, 1_000])
-async def test_query_of_a_caller_who_went_away_is_stopped(database: Database, turns: int) -> None:
+async def test_query_of_a_caller_who_went_away_is_stopped(path: Path, turns: int) -> None:
+    database = await Database.open(path, read_limit_s=3_600)
     query = asyncio.create_task(database.read(ENDLESS))
     for _ in range(turns):
         await asyncio.sleep(0)
     query.cancel()
     await asyncio.wait({query})
-    assert await subjects(database) == []
+    async with asyncio.timeout(60):
+        assert await subjects(database) == []
+    await database.close()
