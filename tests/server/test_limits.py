@@ -180,7 +180,7 @@ async def test_used_up_day_says_when_it_begins_again_and_whom_to_ask(
     status, body, headers = await post(http, limited, key, max_completion_tokens=100)
     assert status == 429
     assert body["error"]["type"] == body["error"]["code"] == "insufficient_quota"
-    assert "00:00" in body["error"]["message"]
+    assert "00:00 UTC" in body["error"]["message"]
     assert body["error"]["message"].rstrip(".").endswith("ops@example.org")
     assert headers["x-should-retry"] == "false"
     assert "retry-after" not in headers
