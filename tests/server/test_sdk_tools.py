@@ -1,0 +1,830 @@
+"""Tools through both SDKs: calls, choices, results, names, and tools that only one side has."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from anthropic import BadRequestError
+
+from tests.conftest import Starter, toml
+from tests.fakes.answers import json_answer, stream_answer
+from tests.fakes.upstream import FakeUpstream
+from tests.server.conftest import Connect
+from tests.server.scripts import (
+    DONE,
+    Said,
+    Turn,
+    chat_whole,
+    chunk,
+    tool_chunk,
+    vendor,
+)
+from tests.server.sdks import HI, Sdks, every_cross, every_pair
+
+SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+OPEN = {"type": "object", "properties": {}}
+TOOLS: dict[str, Any] = {
+    "chat": [
+        {
+            "type": "function",
+            "function": {"name": "weather", "description": "Tell it.", "parameters": SCHEMA},
+        },
+        {"type": "function", "function": {"name": "ping"}},
+    ],
+    "messages": [
+        {"name": "weather", "description": "Tell it.", "input_schema": SCHEMA},
+        {"name": "ping", "input_schema": OPEN},
+    ],
+}
+ENDED = {"chat": "tool_calls", "messages": "tool_use"}
+
+
+async def ask(sdks: Sdks, client: str, model: str, *, stream: bool = False, **more: Any) -> Any:
+    return await sdks.ask(client, model, stream=stream, **{"tools": TOOLS[client], **more})
+
+
+# --- calls ------------------------------------------------------------------------------------
+
+CALLS: list[tuple[str, tuple[Said, ...], list[Any]]] = [
+    (
+        "one call in one piece",
+        (Said("call_1", "weather", ('{"city":"Oslo"}',)),),
+        [("call_1", "weather", {"city": "Oslo"})],
+    ),
+    (
+        "arguments in small pieces",
+        (Said("call_1", "weather", tuple('{"city": "Tromsø \\"N\\""}')),),
+        [("call_1", "weather", {"city": 'Tromsø "N"'})],
+    ),
+    (
+        "two calls at once",
+        (
+            Said("toolu_01", "weather", ('{"city":', '"Oslo"}')),
+            Said("toolu_02", "weather", ('{"city":', '"Bergen"}')),
+        ),
+        [("toolu_01", "weather", {"city": "Oslo"}), ("toolu_02", "weather", {"city": "Bergen"})],
+    ),
+    ("no arguments", (Said("call_1", "ping"),), [("call_1", "ping", {})]),
+    ("empty object", (Said("call_1", "ping", ("{}",)),), [("call_1", "ping", {})]),
+    (
+        "no arguments between two others",
+        (Said("a", "weather", ('{"city":"A"}',)), Said("b", "ping"), Said("c", "ping", ("{}",))),
+        [("a", "weather", {"city": "A"}), ("b", "ping", {}), ("c", "ping", {})],
+    ),
+    (
+        "nested and large",
+        (
+            Said(
+                "call_1", "weather", ('{"city":', json.dumps({"x": ["y" * 5000, {"z": None}]}), "}")
+            ),
+        ),
+        [("call_1", "weather", {"city": {"x": ["y" * 5000, {"z": None}]}})],
+    ),
+]
+
+
+@every_pair
+@pytest.mark.parametrize(("said", "seen"), [row[1:] for row in CALLS], ids=[r[0] for r in CALLS])
+async def test_calls_arrive_with_id_name_and_arguments(
+    said: tuple[Said, ...],
+    seen: list[Any],
+    client: str,
+    model: str,
+    stream: bool,
+    sdks: Sdks,
+    fake: FakeUpstream,
+) -> None:
+    if (client, model) == ("chat", "c-model") and any(not call.pieces for call in said):
+        # Passed through as the vendor wrote it: whose JSON it is not.
+        said = tuple(Said(call.id, call.name, call.pieces or ("{}",)) for call in said)
+    fake.always(vendor(Turn(words=("Let me see. ",), calls=said)))
+    heard = await ask(sdks, client, model, stream=stream)
+    assert heard.calls == seen
+    assert heard.text == "Let me see. "
+    assert heard.finish == ENDED[client]
+
+
+@pytest.mark.parametrize(("client", "model"), [("chat", "m-model"), ("messages", "c-model")])
+async def test_pieces_of_arguments_go_on_as_they_come(
+    client: str, model: str, sdks: Sdks, fake: FakeUpstream
+) -> None:
+    pieces = ('{"ci', 'ty":"', "Os", "lo", '"}')
+    fake.always(vendor(Turn(calls=(Said("c", "weather", pieces),))))
+    if client == "chat":
+        chunks = await sdks.chat.chat.completions.create(
+            model=model, messages=HI, stream=True, tools=TOOLS["chat"]
+        )
+        calls = [
+            call
+            async for each in chunks
+            for choice in each.choices
+            for call in choice.delta.tool_calls or ()
+        ]
+        assert [call.index for call in calls] == [0] * 6
+        # Id and name stand in the first piece only: the SDK would join repeated ones.
+        assert [call.id for call in calls] == ["c", *[None] * 5]
+        assert [call.function.arguments for call in calls] == ["", *pieces]
+    else:
+        events = await sdks.messages.messages.create(
+            model=model, messages=HI, max_tokens=99, stream=True, tools=TOOLS["messages"]
+        )
+        got = [
+            each.delta.partial_json async for each in events if each.type == "content_block_delta"
+        ]
+        assert got == list(pieces)
+
+
+INTERLEAVED = [
+    tool_chunk(0, id="a", type="function", function={"name": "weather", "arguments": ""}),
+    tool_chunk(1, id="b", type="function", function={"name": "weather", "arguments": ""}),
+    tool_chunk(0, function={"arguments": '{"city":'}),
+    tool_chunk(1, function={"arguments": '{"city":'}),
+    tool_chunk(0, function={"arguments": '"Oslo"}'}),
+    tool_chunk(1, function={"arguments": '"Rome"}'}),
+    chunk({}, "tool_calls"),
+    DONE,
+]
+
+
+async def test_interleaved_arguments_become_blocks_in_a_row(sdks: Sdks, fake: FakeUpstream) -> None:
+    fake.always(stream_answer(INTERLEAVED))
+    events = await sdks.messages.messages.create(
+        model="c-model", messages=HI, max_tokens=99, stream=True, tools=TOOLS["messages"]
+    )
+    order: list[tuple[str, int]] = []
+    inputs: dict[int, str] = {}
+    async for each in events:
+        if each.type.startswith("content_block"):
+            order.append((each.type.removeprefix("content_block_"), each.index))
+        if each.type == "content_block_delta":
+            inputs[each.index] = inputs.get(each.index, "") + each.delta.partial_json
+    assert {index: json.loads(text) for index, text in inputs.items()} == {
+        0: {"city": "Oslo"},
+        1: {"city": "Rome"},
+    }
+    edges = [each for each in order if each[0] != "delta"]
+    assert edges == [("start", 0), ("stop", 0), ("start", 1), ("stop", 1)]
+    heard = await ask(sdks, "messages", "c-model", stream=True)
+    assert heard.calls == [("a", "weather", {"city": "Oslo"}), ("b", "weather", {"city": "Rome"})]
+
+
+async def test_interleaved_arguments_pass_through_in_their_order(
+    sdks: Sdks, fake: FakeUpstream
+) -> None:
+    fake.always(stream_answer(INTERLEAVED))
+    chunks = await sdks.chat.chat.completions.create(
+        model="c-model", messages=HI, stream=True, tools=TOOLS["chat"]
+    )
+    seen = [
+        (call.index, call.function.arguments)
+        async for each in chunks
+        for choice in each.choices
+        for call in choice.delta.tool_calls or ()
+    ]
+    assert seen == [
+        (0, ""),
+        (1, ""),
+        (0, '{"city":'),
+        (1, '{"city":'),
+        (0, '"Oslo"}'),
+        (1, '"Rome"}'),
+    ]
+
+
+async def test_piece_for_a_call_that_ended_is_an_error(sdks: Sdks, fake: FakeUpstream) -> None:
+    stray = tool_chunk(0, function={"arguments": "]"})
+    fake.always(stream_answer([*INTERLEAVED[:6], stray, *INTERLEAVED[6:]]))
+    with pytest.raises(Exception, match="malformed"):
+        await ask(sdks, "messages", "c-model", stream=True)
+
+
+@every_cross
+async def test_ids_that_a_client_cannot_take_are_rewritten_the_same_way_each_time(
+    client: str, model: str, stream: bool, sdks: Sdks, fake: FakeUpstream
+) -> None:
+    odd = "call:weird.id/" + "x" * 90
+    fake.always(vendor(Turn(calls=(Said(odd, "ping", ("{}",)),))))
+    first = await ask(sdks, client, model, stream=stream)
+    again = await ask(sdks, client, model, stream=stream)
+    ((id_, _, _),) = first.calls
+    assert again.calls == first.calls
+    if client == "chat":
+        assert id_ == odd
+    else:
+        assert len(id_) <= 64
+        assert id_.replace("-", "").replace("_", "").isalnum()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_upstreams_without_ids_get_ids_of_ours(
+    stream: bool, sdks: Sdks, fake: FakeUpstream
+) -> None:
+    function = {"name": "ping", "arguments": "{}"}
+    whole = chat_whole(Turn())
+    calls = [{"type": "function", "function": function}] * 2
+    whole["choices"][0]["message"]["tool_calls"] = calls
+    frames = [
+        chunk({"tool_calls": [{"index": at, "function": function} for at in (0, 1)]}),
+        chunk({}, "stop"),
+        DONE,
+    ]
+    fake.always(stream_answer(frames) if stream else json_answer(whole))
+    heard = await ask(sdks, "messages", "c-model", stream=stream)
+    ids = [call[0] for call in heard.calls]
+    assert len(set(ids)) == 2
+    assert all(len(each) > 8 for each in ids)
+    assert heard.finish == "tool_use"
+
+
+# --- declarations and choices -------------------------------------------------------------------
+
+
+async def test_tools_of_chat_are_declared_to_messages(sdks: Sdks, fake: FakeUpstream) -> None:
+    fake.always(vendor(Turn(words=("x",))))
+    await ask(sdks, "chat", "m-model")
+    assert fake.last.json["tools"] == TOOLS["messages"]
+    assert sdks.dropped == []
+
+
+async def test_tools_of_messages_are_declared_to_chat(sdks: Sdks, fake: FakeUpstream) -> None:
+    fake.always(vendor(Turn(words=("x",))))
+    await ask(sdks, "messages", "c-model")
+    weather, ping = TOOLS["chat"]
+    ping = {"type": "function", "function": {"name": "ping", "parameters": OPEN}}
+    assert fake.last.json["tools"] == [weather, ping]
+    assert sdks.dropped == []
+
+
+NAMED = {"type": "function", "function": {"name": "ping"}}
+CHOICES: list[tuple[Any, Any]] = [
+    ("auto", {"type": "auto"}),
+    ("none", {"type": "none"}),
+    ("required", {"type": "any"}),
+    (NAMED, {"type": "tool", "name": "ping"}),
+]
+
+
+@pytest.mark.parametrize(("chat", "messages"), CHOICES, ids=["auto", "none", "required", "named"])
+async def test_choices_mean_the_same_on_both_sides(
+    chat: Any, messages: Any, sdks: Sdks, fake: FakeUpstream
+) -> None:
+    fake.always(vendor(Turn(words=("x",))))
+    await ask(sdks, "chat", "m-model", tool_choice=chat)
+    assert fake.last.json["tool_choice"] == messages
+    await ask(sdks, "messages", "c-model", tool_choice=messages)
+    assert fake.last.json["tool_choice"] == chat
+    await ask(sdks, "chat", "c-model", tool_choice=chat)
+    assert fake.last.json["tool_choice"] == chat
+    await ask(sdks, "messages", "m-model", tool_choice=messages)
+    assert fake.last.json["tool_choice"] == messages
+
+
+@pytest.mark.parametrize(
+    ("choice", "sent", "line"),
+    [
+        ("required", {"type": "auto"}, "You must call one of the tools."),
+        (NAMED, {"type": "auto"}, "You must call the tool ping."),
+        ("auto", {"type": "auto"}, None),
+    ],
+)
+async def test_model_that_cannot_be_forced_is_asked_in_words(
+    choice: Any,
+    sent: Any,
+    line: str | None,
+    fake: FakeUpstream,
+    start: Starter,
+    connect: Connect,
+) -> None:
+    sdks = connect(await start(toml(fake.base_url, model="forced_tool_choice = false")))
+    fake.always(vendor(Turn(words=("x",))))
+    await ask(sdks, "chat", "m-model", tool_choice=choice)
+    assert fake.last.json["tool_choice"] == sent
+    said = [each["text"] for each in fake.last.json.get("system", [])]
+    assert said == ([line] if line else [])
+
+
+async def test_chat_model_that_cannot_be_forced_is_asked_in_words(
+    fake: FakeUpstream, start: Starter, connect: Connect
+) -> None:
+    sdks = connect(await start(toml(fake.base_url, model="forced_tool_choice = false")))
+    fake.always(vendor(Turn(words=("x",))))
+    choice = {"type": "tool", "name": "ping"}
+    await ask(sdks, "messages", "c-model", tool_choice=choice, system="Be brief.")
+    body = fake.last.json
+    assert body["tool_choice"] == "auto"
+    assert body["messages"][0]["role"] == "system"
+    assert body["messages"][0]["content"] == "Be brief.\n\nYou must call the tool ping."
+
+
+async def test_one_call_at_a_time_is_asked_for_on_both_sides(
+    sdks: Sdks, fake: FakeUpstream
+) -> None:
+    fake.always(vendor(Turn(words=("x",))))
+    await ask(sdks, "chat", "m-model", parallel_tool_calls=False)
+    want = {"type": "auto", "disable_parallel_tool_use": True}
+    assert fake.last.json["tool_choice"] == want
+    await ask(sdks, "chat", "m-model", parallel_tool_calls=False, tool_choice="required")
+    want = {"type": "any", "disable_parallel_tool_use": True}
+    assert fake.last.json["tool_choice"] == want
+    await ask(sdks, "chat", "m-model", parallel_tool_calls=True)
+    assert "tool_choice" not in fake.last.json
+    choice = {"type": "any", "disable_parallel_tool_use": True}
+    await ask(sdks, "messages", "c-model", tool_choice=choice)
+    assert fake.last.json["parallel_tool_calls"] is False
+    assert fake.last.json["tool_choice"] == "required"
+    assert sdks.dropped == []
+
+
+async def test_allowed_tools_narrow_the_list_for_messages(sdks: Sdks, fake: FakeUpstream) -> None:
+    fake.always(vendor(Turn(words=("x",))))
+    for mode, sent in (("auto", "auto"), ("required", "any")):
+        allowed = {"mode": mode, "tools": [NAMED]}
+        choice = {"type": "allowed_tools", "allowed_tools": allowed}
+        await ask(sdks, "chat", "m-model", tool_choice=choice)
+        assert [each["name"] for each in fake.last.json["tools"]] == ["ping"]
+        assert fake.last.json["tool_choice"] == {"type": sent}
+        assert sdks.dropped == []
+
+
+CLOSED = {**SCHEMA, "additionalProperties": False}
+
+
+@pytest.mark.parametrize(
+    ("schema", "strict"),
+    [(CLOSED, True), (SCHEMA, None), ({**CLOSED, "required": []}, None)],
+    ids=["closed", "open", "not all required"],
+)
+async def test_strict_goes_on_for_closed_schemas_only(
+    schema: Any, strict: bool | None, sdks: Sdks, fake: FakeUpstream
+) -> None:
+    fake.always(vendor(Turn(words=("x",))))
+    function = {"name": "f", "parameters": schema, "strict": True}
+    await sdks.ask("chat", "m-model", tools=[{"type": "function", "function": function}])
+    assert fake.last.json["tools"][0].get("strict") is strict
+    lost = [] if strict else ["tools.strict"]
+    assert sdks.dropped == lost
+    tool = {"name": "f", "input_schema": schema, "strict": True}
+    await sdks.ask("messages", "c-model", tools=[tool])
+    assert fake.last.json["tools"][0]["function"].get("strict") is strict
+    assert sdks.dropped == lost
+
+
+async def test_schemas_are_cleaned_of_what_vendors_refuse(sdks: Sdks, fake: FakeUpstream) -> None:
+    fake.always(vendor(Turn(words=("x",))))
+    dirty = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "x",
+        "$comment": "y",
+        "type": "object",
+        "properties": {"$id": {"type": "string", "$comment": "z"}, "n": {"minimum": 3}},
+        "additionalProperties": False,
+    }
+    clean = {
+        "type": "object",
+        "properties": {"$id": {"type": "string"}, "n": {"minimum": 3}},
+        "additionalProperties": False,
+    }
+    function = {"name": "f", "parameters": dirty}
+    await sdks.ask("chat", "m-model", tools=[{"type": "function", "function": function}])
+    assert fake.last.json["tools"][0]["input_schema"] == clean
+    await sdks.ask("messages", "c-model", tools=[{"name": "f", "input_schema": dirty}])
+    assert fake.last.json["tools"][0]["function"]["parameters"] == clean
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_names_that_a_vendor_refuses_come_back_as_the_client_wrote_them(
+    stream: bool, sdks: Sdks, fake: FakeUpstream
+) -> None:
+    names = ["files.read/v2", "n" * 100, "plain_one"]
+    tools = [{"type": "function", "function": {"name": name}} for name in names]
+
+    def called(seen: Any) -> Any:
+        sent = [tool["name"] for tool in seen.json["tools"]]
+        assert len(set(sent)) == 3
+        assert all(len(name) <= 64 and name.replace("_", "").isalnum() for name in sent)
+        calls = tuple(Said(f"c{at}", name, ("{}",)) for at, name in enumerate(sent))
+        return vendor(Turn(calls=calls))(seen)
+
+    fake.always(called)
+    heard = await sdks.ask("chat", "m-model", tools=tools, stream=stream)
+    assert [call[1] for call in heard.calls] == names
+
+
+# --- free-form tools ----------------------------------------------------------------------------
+
+GRAMMAR = {"type": "grammar", "grammar": {"syntax": "lark", "definition": 'start: "patch"'}}
+CUSTOM: Any = [
+    {"type": "custom", "custom": {"name": "patch", "description": "Change it.", "format": GRAMMAR}}
+]
+WRAPPED = {
+    "type": "object",
+    "properties": {"input": {"type": "string"}},
+    "required": ["input"],
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_free_form_tool_becomes_a_function_and_its_input_comes_back_bare(
+    stream: bool, sdks: Sdks, fake: FakeUpstream
+) -> None:
+    text = '*** Begin\n+ "a"\n'
+    pieces = tuple(json.dumps({"input": text}))
+    fake.always(vendor(Turn(calls=(Said("c1", "patch", pieces),))))
+    heard = await sdks.ask("chat", "m-model", tools=CUSTOM, stream=stream)
+    (tool,) = fake.last.json["tools"]
+    assert (tool["name"], tool["input_schema"]) == ("patch", WRAPPED)
+    assert tool["description"].startswith("Change it.")
+    assert 'start: "patch"' in tool["description"]
+    assert sdks.dropped == []
+    assert heard.calls == [("c1", "patch", text)]
+    assert heard.raw.choices[0].message.tool_calls[0].type == "custom"
+    assert heard.finish == "tool_calls"
+
+
+async def test_history_of_a_free_form_tool_goes_to_messages(sdks: Sdks, fake: FakeUpstream) -> None:
+    fake.always(vendor(Turn(words=("x",))))
+    call = {"id": "c1", "type": "custom", "custom": {"name": "patch", "input": "+ a\n"}}
+    history: Any = [
+        *HI,
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": "done"},
+    ]
+    await sdks.ask("chat", "m-model", tools=CUSTOM, messages=history)
+    _, said, result = fake.last.json["messages"]
+    assert said["content"] == [
+        {"type": "tool_use", "id": "c1", "name": "patch", "input": {"input": "+ a\n"}}
+    ]
+    assert result["content"] == [{"type": "tool_result", "tool_use_id": "c1", "content": "done"}]
+
+
+async def test_free_form_tool_passes_through_to_chat(sdks: Sdks, fake: FakeUpstream) -> None:
+    custom = {"id": "c1", "type": "custom", "custom": {"name": "patch", "input": "+ a"}}
+    whole = chat_whole(Turn(end="tool_calls"))
+    whole["choices"][0]["message"]["tool_calls"] = [custom]
+    fake.always(json_answer(whole))
+    heard = await sdks.ask("chat", "c-model", tools=CUSTOM)
+    assert heard.calls == [("c1", "patch", "+ a")]
+    assert fake.last.json["tools"] == CUSTOM
+
+
+# --- second turns -------------------------------------------------------------------------------
+
+RESULTS: dict[str, Any] = {
+    "chat": [
+        {"role": "user", "content": "Weather?"},
+        {
+            "role": "assistant",
+            "content": "Looking.",
+            "tool_calls": [
+                {
+                    "id": each,
+                    "type": "function",
+                    "function": {"name": "weather", "arguments": f'{{"city": "{each}"}}'},
+                }
+                for each in ("call_a", "call_b")
+            ],
+        },
+        # In another order than the calls.
+        {"role": "tool", "tool_call_id": "call_b", "content": "rain"},
+        {"role": "tool", "tool_call_id": "call_a", "content": "sun"},
+        {"role": "user", "content": "And?"},
+    ],
+    "messages": [
+        {"role": "user", "content": "Weather?"},
+        {
+            "role": "assistant",
+            "content": [
+                {"type": "text", "text": "Looking."},
+                *(
+                    {"type": "tool_use", "id": each, "name": "weather", "input": {"city": each}}
+                    for each in ("call_a", "call_b")
+                ),
+            ],
+        },
+        {
+            "role": "user",
+            "content": [
+                {"type": "tool_result", "tool_use_id": "call_b", "content": "rain"},
+                {
+                    "type": "tool_result",
+                    "tool_use_id": "call_a",
+                    "content": [{"type": "text", "text": "sun"}],
+                },
+                {"type": "text", "text": "And?"},
+            ],
+        },
+    ],
+}
+
+
+async def test_results_of_chat_go_to_messages_in_call_order(sdks: Sdks, fake: FakeUpstream) -> None:
+    fake.always(vendor(Turn(words=("x",))))
+    await ask(sdks, "chat", "m-model", messages=RESULTS["chat"])
+    assert fake.last.json["messages"] == [
+        {"role": "user", "content": [{"type": "text", "text": "Weather?"}]},
+        RESULTS["messages"][1],
+        {
+            "role": "user",
+            "content": [
+                {"type": "tool_result", "tool_use_id": "call_a", "content": "sun"},
+                {"type": "tool_result", "tool_use_id": "call_b", "content": "rain"},
+                {"type": "text", "text": "And?"},
+            ],
+        },
+    ]
+    assert sdks.dropped == []
+
+
+async def test_results_of_messages_go_to_chat_in_call_order(sdks: Sdks, fake: FakeUpstream) -> None:
+    fake.always(vendor(Turn(words=("x",))))
+    await ask(sdks, "messages", "c-model", messages=RESULTS["messages"])
+    asked, said, first, second, more = fake.last.json["messages"]
+    assert asked == {"role": "user", "content": "Weather?"}
+    assert (said["role"], said["content"]) == ("assistant", "Looking.")
+    assert [
+        (c["id"], c["type"], json.loads(c["function"]["arguments"])) for c in said["tool_calls"]
+    ] == [
+        ("call_a", "function", {"city": "call_a"}),
+        ("call_b", "function", {"city": "call_b"}),
+    ]
+    assert first == {"role": "tool", "tool_call_id": "call_a", "content": "sun"}
+    assert second == {"role": "tool", "tool_call_id": "call_b", "content": "rain"}
+    assert more == {"role": "user", "content": "And?"}
+    assert sdks.dropped == []
+
+
+@pytest.mark.parametrize("client", ["chat", "messages"])
+async def test_call_without_a_result_gets_one_that_says_so(
+    client: str, sdks: Sdks, fake: FakeUpstream
+) -> None:
+    fake.always(vendor(Turn(words=("x",))))
+    model = {"chat": "m-model", "messages": "c-model"}[client]
+    history = [RESULTS[client][0], RESULTS[client][1], {"role": "user", "content": "Never mind."}]
+    await ask(sdks, client, model, messages=history)
+    said = "No result: the call was interrupted."
+    if client == "messages":
+        assert [(each["role"], each["content"]) for each in fake.last.json["messages"][2:]] == [
+            ("tool", said),
+            ("tool", said),
+            ("user", "Never mind."),
+        ]
+    else:
+        first, second, text = fake.last.json["messages"][2]["content"]
+        assert first == {
+            "type": "tool_result",
+            "tool_use_id": "call_a",
+            "content": said,
+            "is_error": True,
+        }
+        assert second["tool_use_id"] == "call_b"
+        assert text == {"type": "text", "text": "Never mind."}
+
+
+@pytest.mark.parametrize("client", ["chat", "messages"])
+async def test_result_without_a_call_becomes_words_of_the_user(
+    client: str, sdks: Sdks, fake: FakeUpstream
+) -> None:
+    fake.always(vendor(Turn(words=("x",))))
+    if client == "chat":
+        history: Any = [*HI, {"role": "tool", "tool_call_id": "gone", "content": "42"}]
+        await ask(sdks, "chat", "m-model", messages=history)
+        (message,) = fake.last.json["messages"]
+        assert message["content"][1] == {"type": "text", "text": "[result of gone]\n42"}
+    else:
+        result = {"type": "tool_result", "tool_use_id": "gone", "content": "42"}
+        await ask(
+            sdks, "messages", "c-model", messages=[*HI, {"role": "user", "content": [result]}]
+        )
+        (message,) = fake.last.json["messages"]
+        assert message["content"][1] == {"type": "text", "text": "[result of gone]\n42"}
+
+
+async def test_failed_result_stays_one_for_messages_and_its_words_for_chat(
+    sdks: Sdks, fake: FakeUpstream
+) -> None:
+    fake.always(vendor(Turn(words=("x",))))
+    result = {
+        "type": "tool_result",
+        "tool_use_id": "call_a",
+        "content": "no such file",
+        "is_error": True,
+    }
+    other = {"type": "tool_result", "tool_use_id": "call_b"}
+    history = [*RESULTS["messages"][:2], {"role": "user", "content": [result, other]}]
+    await ask(sdks, "messages", "c-model", messages=history)
+    assert [each["content"] for each in fake.last.json["messages"][2:]] == ["no such file", ""]
+    await ask(sdks, "messages", "m-model", messages=history)
+    assert fake.last.json["messages"] == history
+
+
+async def test_ids_of_calls_and_results_stay_paired_when_they_are_rewritten(
+    sdks: Sdks, fake: FakeUpstream
+) -> None:
+    fake.always(vendor(Turn(words=("x",))))
+    odd = "call.with:odd/marks" + "y" * 60
+    call = {"id": odd, "type": "function", "function": {"name": "ping", "arguments": "{}"}}
+    history: Any = [
+        *HI,
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": odd, "content": "pong"},
+    ]
+    await ask(sdks, "chat", "m-model", messages=history)
+    _, said, result = fake.last.json["messages"]
+    id_ = said["content"][0]["id"]
+    assert result["content"][0]["tool_use_id"] == id_
+    assert len(id_) <= 64
+    assert id_ != odd
+    use = {
+        "type": "tool_use",
+        "id": odd[:19].replace(".", "_") + "z" * 60,
+        "name": "ping",
+        "input": {},
+    }
+    back = {"type": "tool_result", "tool_use_id": use["id"], "content": "pong"}
+    turns: Any = [
+        *HI,
+        {"role": "assistant", "content": [use]},
+        {"role": "user", "content": [back]},
+    ]
+    await ask(sdks, "messages", "c-model", messages=turns)
+    _, said, result = fake.last.json["messages"]
+    id_ = said["tool_calls"][0]["id"]
+    assert result["tool_call_id"] == id_
+    assert len(id_) <= 40
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sent"),
+    [
+        ('{"a": 1}', {"a": 1}),
+        ("", {}),
+        ("[1]", {"input": "[1]"}),
+        ('{"a": ', {"input": '{"a": '}),
+        ("plain words", {"input": "plain words"}),
+    ],
+)
+async def test_arguments_that_are_no_object_are_wrapped_for_messages(
+    arguments: str, sent: Any, sdks: Sdks, fake: FakeUpstream
+) -> None:
+    fake.always(vendor(Turn(words=("x",))))
+    call = {"id": "c", "type": "function", "function": {"name": "ping", "arguments": arguments}}
+    history: Any = [
+        *HI,
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c", "content": "pong"},
+    ]
+    await ask(sdks, "chat", "m-model", messages=history)
+    assert fake.last.json["messages"][1]["content"][-1]["input"] == sent
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_broken_arguments_of_chat_are_wrapped_for_a_messages_client(
+    stream: bool, sdks: Sdks, fake: FakeUpstream
+) -> None:
+    # A whole answer needs an object; of a stream the client gets what came.
+    fake.always(vendor(Turn(calls=(Said("c", "ping", ('{"a": ',)),), end="length")))
+    if not stream:
+        heard = await ask(sdks, "messages", "c-model")
+        assert heard.calls == [("c", "ping", {"input": '{"a": '})]
+        assert heard.finish == "max_tokens"
+        return
+    events = await sdks.messages.messages.create(
+        model="c-model", messages=HI, max_tokens=9, stream=True, tools=TOOLS["messages"]
+    )
+    seen = [each async for each in events]
+    pieces = [each.delta.partial_json for each in seen if each.type == "content_block_delta"]
+    assert pieces == ['{"a": ']
+    assert [each.delta.stop_reason for each in seen if each.type == "message_delta"] == [
+        "max_tokens"
+    ]
+
+
+# --- tools of one vendor ------------------------------------------------------------------------
+
+SEARCH = {"type": "web_search_20250305", "name": "web_search", "max_uses": 2}
+
+
+async def test_hosted_tool_is_dropped_by_name_where_it_does_not_exist(
+    sdks: Sdks, fake: FakeUpstream
+) -> None:
+    fake.always(vendor(Turn(words=("x",))))
+    await sdks.ask("messages", "c-model", tools=[*TOOLS["messages"], SEARCH])
+    assert [each["function"]["name"] for each in fake.last.json["tools"]] == ["weather", "ping"]
+    assert sdks.dropped == ["tools.web_search"]
+    await sdks.ask("chat", "m-model", extra_body={"web_search_options": {}})
+    assert "tools" not in fake.last.json
+    assert sdks.dropped == ["tools.web_search"]
+    await sdks.ask("messages", "m-model", tools=[SEARCH])
+    assert fake.last.json["tools"] == [SEARCH]
+    assert sdks.dropped == []
+
+
+async def test_hosted_search_is_mapped_where_the_target_lists_it(
+    fake: FakeUpstream, start: Starter, connect: Connect
+) -> None:
+    sdks = connect(await start(toml(fake.base_url, model='hosted_tools = ["web_search"]')))
+    fake.always(vendor(Turn(words=("x",))))
+    await sdks.ask("messages", "c-model", tools=[SEARCH])
+    assert fake.last.json["web_search_options"] == {}
+    assert "tools" not in fake.last.json
+    assert sdks.dropped == []
+    await sdks.ask("chat", "m-model", extra_body={"web_search_options": {}})
+    (tool,) = fake.last.json["tools"]
+    assert tool["type"].startswith("web_search_2025")
+    assert tool["name"] == "web_search"
+    assert sdks.dropped == []
+
+
+@pytest.mark.parametrize(
+    ("tools", "choice"),
+    [
+        ([SEARCH], {"type": "tool", "name": "web_search"}),
+        ([*TOOLS["messages"], SEARCH], {"type": "tool", "name": "web_search"}),
+        ([SEARCH], {"type": "any"}),
+    ],
+    ids=["named alone", "named among others", "required alone"],
+)
+async def test_forced_hosted_tool_is_refused(
+    tools: Any, choice: Any, sdks: Sdks, fake: FakeUpstream
+) -> None:
+    with pytest.raises(BadRequestError) as caught:
+        await sdks.ask("messages", "c-model", tools=tools, tool_choice=choice)
+    assert "tool_choice" in str(caught.value)
+    assert fake.requests == []
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [
+        {"type": "bash_20250124", "name": "bash"},
+        {"type": "text_editor_20250728", "name": "str_replace_based_edit_tool"},
+        {"type": "memory_20250818", "name": "memory"},
+    ],
+    ids=["bash", "text editor", "memory"],
+)
+async def test_typed_client_tool_is_refused_when_translated_and_passes_otherwise(
+    tool: Any, sdks: Sdks, fake: FakeUpstream
+) -> None:
+    fake.always(vendor(Turn(words=("x",))))
+    with pytest.raises(BadRequestError) as caught:
+        await sdks.ask("messages", "c-model", tools=[tool])
+    assert f"tool type {tool['type']} only works with" in str(caught.value)
+    assert fake.requests == []
+    await sdks.ask("messages", "m-model", tools=[tool])
+    assert fake.last.json["tools"] == [tool]
+
+
+async def test_tool_merely_named_like_one_is_translated(sdks: Sdks, fake: FakeUpstream) -> None:
+    fake.always(vendor(Turn(words=("x",))))
+    await sdks.ask("messages", "c-model", tools=[{"name": "bash", "input_schema": OPEN}])
+    assert fake.last.json["tools"][0]["function"]["name"] == "bash"
+
+
+async def test_deferred_tool_is_declared_once_the_talk_refers_to_it(
+    sdks: Sdks, fake: FakeUpstream
+) -> None:
+    fake.always(vendor(Turn(words=("x",))))
+    deferred = {"name": "later", "input_schema": OPEN, "defer_loading": True}
+    holder = {"name": "DeferredToolPlaceholder", "input_schema": OPEN, "defer_loading": True}
+    tools: Any = [*TOOLS["messages"], deferred, holder]
+
+    def declared() -> list[str]:
+        return [each["function"]["name"] for each in fake.last.json["tools"]]
+
+    await sdks.ask("messages", "c-model", tools=tools)
+    assert declared() == ["weather", "ping"]
+    use = {"type": "tool_use", "id": "s", "name": "ping", "input": {}}
+    reference = {"type": "tool_reference", "tool_name": "later"}
+    result = {"type": "tool_result", "tool_use_id": "s", "content": [reference]}
+    history: Any = [
+        *HI,
+        {"role": "assistant", "content": [use]},
+        {"role": "user", "content": [result]},
+    ]
+    await sdks.ask("messages", "c-model", tools=tools, messages=history)
+    assert declared() == ["weather", "ping", "later"]
+    assert fake.last.json["messages"][-1]["content"] == "Tool loaded: later"
+    await sdks.ask("messages", "m-model", tools=tools, messages=history)
+    assert fake.last.json["tools"] == tools
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_functions_of_old_clients_are_answered_in_their_form(
+    stream: bool, sdks: Sdks, fake: FakeUpstream
+) -> None:
+    fake.always(vendor(Turn(calls=(Said("c", "weather", ('{"city":', '"Oslo"}')),))))
+    functions: Any = [{"name": "weather", "description": "Tell it.", "parameters": SCHEMA}]
+    heard = await sdks.ask(
+        "chat", "m-model", stream=stream, functions=functions, function_call={"name": "weather"}
+    )
+    assert fake.last.json["tools"] == TOOLS["messages"][:1]
+    choice = {"type": "tool", "name": "weather", "disable_parallel_tool_use": True}
+    assert fake.last.json["tool_choice"] == choice
+    said = heard.raw.choices[0].message
+    assert said.tool_calls is None
+    assert said.function_call.name == "weather"
+    assert json.loads(said.function_call.arguments) == {"city": "Oslo"}
+    assert heard.finish == "function_call"
+    assert sdks.dropped == []
