@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from datetime import date
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -127,10 +128,13 @@ class Gateway:
         usage.start()
         stack.push_async_callback(usage.close)
         admission = Admission(config.catalog, keys, contact=config.server.contact)
-        await self._restore(admission, UsageReader(database))
+        ignored = await self._restore(admission, UsageReader(database))
         upstream = SessionClient()
         stack.push_async_callback(upstream.close)
         self.state = self._state(admission, usage, upstream)
+        if ignored:
+            days = ", ".join(map(str, ignored))
+            self.state.log.event(self._clock.unix(), "ledger_has_later_days", ignored=days)
         self._register_gauges()
         self.state.deadlines.start()
         stack.callback(self.state.log.flush)
@@ -195,6 +199,7 @@ class Gateway:
                 max_json_depth=limits.max_json_depth,
                 stalled_reader_timeout_s=limits.stalled_reader_timeout_s,
                 metrics_token=config.metrics.token,
+                fail_closed=config.ledger.when_unwritable == "fail-closed",
                 hash_secret=_hash_secret(config),
                 user_agent=f"kurolproxy/{__version__}",
             ),
@@ -211,12 +216,13 @@ class Gateway:
             started_unix=self._clock.unix(),
         )
 
-    async def _restore(self, admission: Admission, reader: UsageReader) -> None:
-        """Take over the sums of the running day from the ledger."""
+    async def _restore(self, admission: Admission, reader: UsageReader) -> tuple[date, ...]:
+        """Take over the sums of the running day; return the days of a wrong clock."""
         today = self._clock.today()
-        day, _ = starting_day(today, await reader.days_after(today))
+        day, ignored = starting_day(today, await reader.days_after(today))
         totals = await reader.totals(day)
         admission.restore(day, accounts=totals.accounts, keys=totals.keys)
+        return ignored
 
     def _register_gauges(self) -> None:
         state = self.state

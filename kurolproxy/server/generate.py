@@ -81,9 +81,11 @@ async def _answer(exchange: Exchange) -> Written:
     caller = state.admission.authenticate(key, state.clock.unix())
     exchange.caller = caller
     exchange.watch.owner = caller.key.id
+    settings = state.settings
     if state.draining:
         raise Overloaded("The gateway is shutting down.", retry_after_s=1)
-    settings = state.settings
+    if settings.fail_closed and not state.usage.writable:
+        raise Overloaded("The gateway cannot write its ledger at the moment.", retry_after_s=5)
     check_head(request, settings.body)
     body = await read_body(request, settings.body, state.bodies, exchange.watch)
     exchange.body_size = len(body)

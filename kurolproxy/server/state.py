@@ -42,6 +42,7 @@ class Settings:
     Attributes:
         contact: of the operator, for error texts.
         metrics_token: lets ``/metrics`` on the main port answer; "" means never.
+        fail_closed: refuse calls while the ledger cannot be written.
         hash_secret: keys the hash of user ids that a vendor may see.
     """
 
@@ -53,6 +54,7 @@ class Settings:
     max_json_depth: int = 100
     stalled_reader_timeout_s: float = 120.0
     metrics_token: str = ""
+    fail_closed: bool = True
     hash_secret: bytes = b""
     user_agent: str = "kurolproxy"
 
