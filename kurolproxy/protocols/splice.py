@@ -8,7 +8,7 @@ over the bytes.
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
@@ -63,7 +63,7 @@ class TopLevel:
     """
 
     body: bytes
-    members: Mapping[str, tuple[Member, ...]]
+    members: Mapping[str, Sequence[Member]]
     end: int
 
     def __iter__(self) -> Iterator[str]:
@@ -110,6 +110,9 @@ def scan(body: bytes, max_depth: int = wire.MAX_DEPTH) -> TopLevel:
         BadRequest: it is no object, it nests over ``max_depth`` levels, ``model`` or
             ``stream`` is repeated, or the scan met something that is not JSON.
     """
+    top = _at_once(body, max_depth) if len(body) <= nesting.STEP else None
+    if top is not None:
+        return _checked(top)
     steps = scan_in_steps(body, max_depth)
     while True:
         try:
@@ -135,17 +138,40 @@ def scan_in_steps(body: bytes, max_depth: int = wire.MAX_DEPTH) -> Generator[Non
         raise BadRequest(f"The request body is {error}.") from None
     except nesting.TooDeep:
         raise BadRequest(f"The request body is nested deeper than {max_depth} levels.") from None
+    return _checked(top)
+
+
+def _checked(top: TopLevel) -> TopLevel:
     for name in _ONCE:
         if len(top.members.get(name, ())) > 1:
             raise BadRequest(f"The field {name} is given twice.", param=name)
     return top
 
 
+def _at_once(body: bytes, max_depth: int) -> TopLevel | None:
+    """Scan a small, ordinary object: arrays are passed in one match, not walked.
+
+    Returns:
+        None when anything is out of the ordinary: the walk finds out what.
+    """
+    opening = _OPEN.match(body)
+    at = opening.end() if opening else len(body)
+    match = _member(min(nesting.USUAL, max_depth - 1)).match
+    members: dict[str, list[Member]] = {}
+    while (member := match(body, at)) and (after := member[3]) and len(members) < _MAX_MEMBERS:
+        key = member[1]
+        members.setdefault(str(key, "utf-8", "replace"), []).append(Member(*member.span(2)))
+        at = member.end()
+        if b"\\" in key:
+            return None
+        if after == b"}":
+            return TopLevel(body, members, at - 1) if _END.match(body, at) else None
+    return None
+
+
 def _members(body: bytes, at: int, room: int) -> Generator[None, None, TopLevel]:
-    # A large body's arrays are walked, with pauses; a small one's are passed in one match.
-    small = len(body) <= nesting.STEP
-    match = _member(min(nesting.USUAL, room) if small else 0).match
-    members: dict[str, tuple[Member, ...]] = {}
+    match = _member(0).match
+    members: dict[str, list[Member]] = {}
     for _ in range(_MAX_MEMBERS):
         member = match(body, at)
         if member is None:
@@ -159,7 +185,7 @@ def _members(body: bytes, at: int, room: int) -> Generator[None, None, TopLevel]
         if after is None:
             raise nesting.Broken(end)
         name = _name(member[1], at)
-        members[name] = (*members.get(name, ()), Member(start, end))
+        members.setdefault(name, []).append(Member(start, end))
         at = after.end()
         if body[at - 1] == _CLOSING:
             return TopLevel(body, members, at - 1)
