@@ -259,8 +259,9 @@ class StopFilter:
     __slots__ = ("_block", "_held", "_hold", "_stops", "stopped")
 
     def __init__(self, stops: Iterable[str]) -> None:
-        self._stops = tuple(stop for stop in stops if stop)
-        self._hold = max(map(len, self._stops), default=1) - 1
+        # The longest first: of several that end at one place it is found first.
+        self._stops = tuple(sorted(filter(None, stops), key=len, reverse=True))
+        self._hold = len(self._stops[0]) - 1 if self._stops else 0
         self._block: int | None = None  # the open text block
         self._held = ""
         self.stopped = False
@@ -301,10 +302,12 @@ class StopFilter:
 
     def _first(self, text: str) -> tuple[int, str]:
         """Return start and text of the stop text that ends first; the longest of those."""
-        found = ((text.find(stop), stop) for stop in self._stops)
-        ends = [(at + len(stop), at, stop) for at, stop in found if at >= 0]
-        _, start, stop = min(ends, default=(0, 0, ""))
-        return start, stop
+        first, first_end = (0, ""), len(text) + 1
+        for stop in self._stops:
+            at = text.find(stop)
+            if at >= 0 and at + len(stop) < first_end:
+                first, first_end = (at, stop), at + len(stop)
+        return first
 
 
 def _ending(block: int, stop: str, rest: Events) -> Events:
