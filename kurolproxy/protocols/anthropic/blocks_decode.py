@@ -61,8 +61,8 @@ class Notes:
 
     def block(self, kind: str, block: Mapping[str, Any], read: frozenset[str]) -> None:
         """Note what is not read of a content block."""
-        for name in block.keys() - read - _ALWAYS_READ:
-            if block[name] is None:
+        for name, value in block.items():
+            if name in read or name in _ALWAYS_READ or value is None:
                 continue
             if name in _KNOWN:
                 self.lost(f"messages.{kind}.{name}")
