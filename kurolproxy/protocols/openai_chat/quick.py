@@ -69,11 +69,12 @@ class Lesson:
         return text
 
     def _padded(self, rest: bytes) -> bool:
-        end = self._end
-        if end is None or not rest.startswith(self._after) or not rest.endswith(end):
+        after, end = self._after, self._end
+        if end is None or not rest.startswith(after) or not rest.endswith(end):
             return False
-        pad = rest[len(self._after) : len(rest) - len(end)]
-        return pad.isalnum() and len(rest) >= len(self._after) + len(end)
+        stop = len(rest) - len(end)
+        pad = rest[len(after) : stop]
+        return pad.isalnum() or stop == len(after)
 
     def learn(self, frame: bytes, chunk: dict[str, Any]) -> None:
         """Remember the bytes around the text of a chunk that held nothing else.
@@ -108,10 +109,11 @@ def _only_text(chunk: dict[str, Any]) -> tuple[str, str] | None:
     choices = chunk.get("choices")
     if chunk.get("usage") is not None or "x_groq" in chunk or "error" in chunk:
         return None
-    if not isinstance(choices, list) or len(choices) != 1 or choices[0].get("index"):
+    choice = choices[0] if isinstance(choices, list) and len(choices) == 1 else None
+    if not isinstance(choice, dict) or choice.get("index") or choice.get("finish_reason"):
         return None
-    delta = choices[0].get("delta")
-    if choices[0].get("finish_reason") or not isinstance(delta, dict):
+    delta = choice.get("delta")
+    if not isinstance(delta, dict):
         return None
     said = [name for name, value in delta.items() if value and name != "role"]
     if len(said) != 1 or said[0] not in _KINDS or not isinstance(delta[said[0]], str):

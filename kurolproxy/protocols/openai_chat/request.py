@@ -220,7 +220,8 @@ def _reasoning(fields: Fields, names: dict[str, str]) -> ReasoningWish | None:
     if effort is not None and effort not in efforts:
         raise fields.wrong("reasoning_effort", f"one of {', '.join(efforts)}")
     switch = fields.object("thinking")
-    names["reasoning"] = "thinking" if effort is None else "reasoning_effort"
+    if effort is not None or switch is not None:
+        names["reasoning"] = "thinking" if effort is None else "reasoning_effort"
     known = next((each for each in efforts if each == effort), None)
     if switch is None:
         return None if known is None else ReasoningWish(effort=known)

@@ -24,11 +24,11 @@ _DONE = b"data: [DONE]\n\n"
 _NO_WORDS = "the upstream sent an error without a message"
 _NO_ANSWER = "the upstream's answer is no completion"
 
-# So often the size of a chunk without its text is measured again: it differs between
-# text, reasoning and calls. At once when a chunk seems to hold less than a byte of text or
-# more than most do: then the size is that of another kind of chunk.
+# After so many chunks the size of one without its text is measured again, for it differs
+# between text, reasoning and calls. Chunks that seem to hold less than a byte of text, or
+# much more than the last one measured, are of another kind: they are read.
 _MEASURE_EVERY = 32
-_MUCH_TEXT = 64
+_MUCH_TEXT = 24
 
 
 class ChatScanner:
@@ -39,7 +39,7 @@ class ChatScanner:
     nothing more goes out).
 
     ``emitted_bytes`` is exact for frames that are read. Of the others it is their length
-    less that of a chunk without its text, measured on the last frame that was read.
+    less that of a chunk without its text, which is measured on one of them now and then.
 
     Args:
         public_model: what the client wrote; it stands in every chunk that names a model.
@@ -47,10 +47,12 @@ class ChatScanner:
     """
 
     __slots__ = (
+        "_beginning",
         "_ended",
         "_envelope",
         "_hide_usage",
         "_measure",
+        "_much",
         "_new",
         "_old",
         "_public",
@@ -68,9 +70,11 @@ class ChatScanner:
         # replaces it; empty when the upstream writes what the client wrote.
         self._old = b""
         self._new = b""
+        self._beginning = True
         self._ended = False
         self._envelope = 0
-        self._measure = 0
+        self._measure = _MEASURE_EVERY
+        self._much = _MUCH_TEXT
         self.usage: Usage | None = None
         self.content = False
         self.finished = False
@@ -84,8 +88,7 @@ class ChatScanner:
         # What a piece has to hold to be read, in the spellings of compact JSON and of
         # Python's. In a JSON string the quotes would be escaped: text matches [DONE] only.
         if (
-            not self.content
-            or self._measure <= 0
+            self._beginning
             or b'_reason":"' in piece
             or b'_reason": "' in piece
             or b'"usage":{' in piece
@@ -110,14 +113,33 @@ class ChatScanner:
             return self._read(piece)
         if chunks:
             said = len(piece) - chunks * self._envelope
-            if not 0 < said <= chunks * _MUCH_TEXT:
+            if not 0 < said <= chunks * self._much:
                 return self._read(piece)
             self.emitted_bytes += said
-        self._measure -= 1
+            self._measure -= chunks
+            if self._measure <= 0:
+                self._sample(piece)
         return piece.replace(self._old, self._new) if self._old else piece
 
-    def _read(self, piece: bytes) -> bytes:
+    def _sample(self, piece: bytes) -> None:
+        """Measure a chunk without its text on the last frame of a piece."""
+        body = piece.rstrip(b"\r\n")
+        start = max(body.rfind(b"\n\n"), body.rfind(b"\n\r\n")) + 1
+        frame = piece[start:].lstrip(b"\r\n")
+        try:
+            chunk = wire.load_upstream(read_frame(frame)[1])
+        except wire.WireError:
+            return
+        choices = _choices(chunk) if isinstance(chunk, dict) else ()
+        self._measured(frame, sum(said_bytes(as_object(each.get("delta"))) for each in choices))
+
+    def _measured(self, frame: bytes, said: int) -> None:
         self._measure = _MEASURE_EVERY
+        if said:
+            self._envelope = len(frame) - said
+            self._much = max(_MUCH_TEXT, 2 * said)
+
+    def _read(self, piece: bytes) -> bytes:
         kept: list[bytes] = []
         same = True
         for frame in frames(piece):
@@ -154,6 +176,8 @@ class ChatScanner:
         if self.failure is not None:
             return b""
         self._look(frame, choices)
+        # Azure's first chunks have no name in them yet.
+        self._beginning = not self.content or chunk.get("model") == ""
         if self._hide_usage and not choices and chunk.get("usage") is not None:
             return b""
         return self._renamed(frame, chunk.get("model"))
@@ -167,8 +191,7 @@ class ChatScanner:
         said = sum(map(said_bytes, deltas))
         self.emitted_bytes += said
         self._ended = self._ended or any(_is_reason(each.get("finish_reason")) for each in choices)
-        if said:
-            self._envelope = len(frame) - said
+        self._measured(frame, said)
         if said or self._ended or any(call for delta in deltas for call in _calls(delta)):
             self.content = True
 

@@ -65,7 +65,7 @@ def read_usage(value: Mapping[str, Any]) -> Usage | None:
     """Return the usage in an answer or a chunk, each figure clamped.
 
     Returns:
-        None when there is none, or no figure in it is a number.
+        None when there is none, or a main figure is no number: the estimate is better.
     """
     usage = value.get("usage")
     if usage is None:
@@ -75,9 +75,9 @@ def read_usage(value: Mapping[str, Any]) -> Usage | None:
     if not isinstance(usage, dict):
         return None
     prompt, completion = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
-    if prompt is None and completion is None:
+    if prompt is None or completion is None:
         return None
-    return _checked(usage, prompt or 0, completion or 0)
+    return _checked(usage, prompt, completion)
 
 
 def _checked(usage: dict[str, Any], prompt: int, completion: int) -> Usage:
