@@ -185,7 +185,7 @@ def _unwrap(annotation: Any) -> tuple[Any, bool]:
 def _array(spot: Spot, value: Any, wanted: Any, *, one_or_many: bool) -> Any:
     element = get_args(wanted)[0]
     if one_or_many and isinstance(value, str):
-        return (value,)
+        return (_read(spot, value, element),)
     if not isinstance(value, list):
         return _mismatch(spot, value, wanted, "a string or " if one_or_many else "")
     # A broken element keeps its place, so that the others are still judged: see valid().
