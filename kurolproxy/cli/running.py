@@ -1,0 +1,56 @@
+"""What ``serve`` and ``demo`` share: start a gateway, and wait for the signal that ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import signal
+from collections.abc import Iterable
+
+from kurolproxy.app import Gateway
+from kurolproxy.cli.failure import Failed, Refused
+from kurolproxy.server.control import SocketInUse
+from kurolproxy.storage.errors import DatabaseBusy, StorageError
+from kurolproxy.storage.lock import StateError, StateLocked
+
+ENDING = (signal.SIGINT, signal.SIGTERM)
+
+
+async def start(gateway: Gateway) -> None:
+    """Start a gateway, or say why not in the words and the exit code of the command line.
+
+    Raises:
+        Failed: another process is in the way: trying again later may do.
+        Refused: configuration or environment must change first.
+    """
+    try:
+        await gateway.start()
+    except (StateLocked, SocketInUse, DatabaseBusy) as error:
+        raise Failed(str(error)) from error
+    except (StateError, StorageError) as error:
+        raise Refused(str(error)) from error
+    except OSError as error:
+        raise PortTaken(str(error.strerror)) if taken(error) else Refused(_told(error)) from error
+
+
+class PortTaken(Refused):
+    """Another program has the address of a listener."""
+
+
+def taken(error: OSError) -> bool:
+    """Return whether an address was refused because another program has it."""
+    return error.errno == errno.EADDRINUSE
+
+
+def ended_by(signals: Iterable[signal.Signals]) -> asyncio.Event:
+    """Return an event that one of the signals sets; further ones change nothing."""
+    event = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for each in signals:
+        loop.add_signal_handler(each, event.set)
+    return event
+
+
+def _told(error: OSError) -> str:
+    name = f"{error.filename}: " if error.filename else ""
+    return f"{name}{error.strerror or error}"

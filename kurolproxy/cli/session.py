@@ -1,0 +1,121 @@
+"""How a verb reaches accounts, keys and the ledger: through the gateway, or directly."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from kurolproxy.cli.control import ControlClient
+from kurolproxy.cli.failure import Failed
+from kurolproxy.cli.site import load_without_secrets
+from kurolproxy.config.model import Config
+from kurolproxy.server.facts import model_facts, plan_facts, usage_facts
+from kurolproxy.storage.accounts import AccountStore
+from kurolproxy.storage.database import Database
+from kurolproxy.storage.errors import StorageError, StoreError
+from kurolproxy.storage.lock import StateDirectory, StateError, StateLocked, drop_root_to
+from kurolproxy.storage.people import People
+from kurolproxy.storage.reports import UsageReader
+
+Call = Callable[[str, Mapping[str, Any]], Any]
+"""(verb, arguments) -> result; raises ``Failed``."""
+
+_LOCK_WAIT_S: Final = 5.0
+_TRY_S: Final = 0.2
+
+
+def call(given: Path | None, verb: str, args: Mapping[str, Any]) -> Any:
+    """Carry out one verb, through the gateway while it runs.
+
+    Args:
+        given: the configuration file, as ``--config`` names it.
+
+    Raises:
+        Failed: it was refused, or state directory or database cannot be used.
+    """
+    with session(load_without_secrets(given)) as found:
+        return found(verb, args)
+
+
+def catalog_facts(given: Path | None, verb: Literal["plans.list", "models.list"]) -> Any:
+    """Return what the catalog says: that of the gateway while it runs, else the file's."""
+    config = load_without_secrets(given)
+    client = ControlClient.connect(config.server.state_path)
+    if client is None:
+        return (plan_facts if verb == "plans.list" else model_facts)(config.catalog)
+    with client:
+        return client.call(verb, {})
+
+
+@contextmanager
+def session(config: Config) -> Iterator[Call]:
+    """Connect to the gateway; when none runs, take its lock and open its database.
+
+    A process that is neither running nor gone (a gateway that starts, another verb) is
+    waited for, at most 5 s.
+    """
+    directory = StateDirectory(config.server.state_path)
+    deadline = time.monotonic() + _LOCK_WAIT_S
+    while True:
+        client = ControlClient.connect(directory.path)
+        if client is not None:
+            with client:
+                yield client.call
+            return
+        try:
+            _give_up_root(directory.path)
+            held = directory.hold(wait_s=_TRY_S)
+        except StateLocked as error:
+            if time.monotonic() >= deadline:
+                raise Failed(f"{error}, which does not answer") from error
+        except StateError as error:
+            raise Failed(str(error)) from error
+        else:
+            with held:
+                yield lambda verb, args: _offline(config, directory, verb, args)
+            return
+
+
+def _give_up_root(path: Path) -> None:
+    """Become the owner of the state directory, before a file is created there.
+
+    Where there is none yet, it gets the owner of the folder that it is created in.
+    """
+    if os.geteuid() == 0 and not path.exists():
+        try:
+            path.mkdir(mode=0o700, parents=True)
+            folder = path.parent.stat()
+            os.chown(path, folder.st_uid, folder.st_gid)
+        except OSError as error:
+            raise Failed(f"{path} cannot be created: {error.strerror}") from error
+    drop_root_to(path)
+
+
+def _offline(config: Config, directory: StateDirectory, verb: str, args: Mapping[str, Any]) -> Any:
+    try:
+        return asyncio.run(_directly(config, directory, verb, args))
+    except (StorageError, StoreError) as error:
+        raise Failed(str(error)) from error
+
+
+async def _directly(
+    config: Config, directory: StateDirectory, verb: str, args: Mapping[str, Any]
+) -> Any:
+    database = await Database.open(directory.database_path)
+    try:
+        if verb == "usage.report":
+            return await usage_facts(UsageReader(database), args)
+        store = AccountStore(database, max_keys=config.limits.max_keys_per_account)
+        people = People(store, lambda: config.catalog.plans)
+        if verb == "keys.revoke":
+            # Nothing runs whose calls could be ended.
+            args = {name: value for name, value in args.items() if name != "now"}
+            return {**await people.call(verb, args), "ended_calls": 0}
+        return await people.call(verb, args)
+    finally:
+        await database.close()

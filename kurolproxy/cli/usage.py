@@ -1,0 +1,86 @@
+"""``usage``: what the ledger says of tokens."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from kurolproxy.cli.output import json_option, print_rows
+from kurolproxy.cli.session import call
+
+DIMENSIONS: Final = ("day", "hour", "key", "model", "account")
+COUNTS: Final = (
+    "requests",
+    "prompt",
+    "completion",
+    "cache_read",
+    "cache_write",
+    "reasoning",
+    "charged",
+    "estimated",
+)
+_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
+    "key": ("key", "label"),
+    "account": ("account_id", "account"),
+}
+
+
+def _dimensions(ctx: click.Context, param: click.Parameter, value: str) -> list[str]:
+    """Return what stands between commas, each once."""
+    found = list(dict.fromkeys(part.strip() for part in value.split(",")))
+    for part in found:
+        if part not in DIMENSIONS:
+            raise click.BadParameter(f"{part!r} is not one of {', '.join(DIMENSIONS)}")
+    return found
+
+
+@click.command()
+@click.option(
+    "--by",
+    metavar=",".join(DIMENSIONS),
+    callback=_dimensions,
+    default="day",
+    show_default=True,
+    help="What lines stand for: one or several of these.",
+)
+@click.option(
+    "--since",
+    type=click.DateTime(["%Y-%m-%d"]),
+    help="The first day (UTC), as 2030-12-31.",
+)
+@click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values.")
+@json_option
+@click.pass_obj
+def usage(given: Path | None, *, by: list[str], since: Any, as_csv: bool, as_json: bool) -> None:
+    """Report requests and tokens, added up by one or several of day, hour, key, model, account.
+
+    "charged" is what counted against the daily allowance; "estimated" is the number of
+    requests whose usage the upstream did not report.
+    """
+    if as_csv and as_json:
+        raise click.UsageError("--csv and --json exclude each other")
+    first: date | None = None if since is None else since.date()
+    args = {"by": by, "since": None if first is None else first.isoformat()}
+    rows = call(given, "usage.report", args)
+    columns = [name for part in by for name in _NAMES.get(part, (part,))]
+    if as_csv:
+        _print_csv(rows, [*columns, *COUNTS])
+        return
+    print_rows(rows, [*columns, *COUNTS], as_json=as_json, empty="Nothing was used yet.")
+
+
+def _print_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    writer = csv.DictWriter(sys.stdout, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _safe(value) for name, value in row.items()} for row in rows)
+
+
+def _safe(value: Any) -> Any:
+    """Return a cell that no spreadsheet takes for a formula: labels are what users typed."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
