@@ -126,9 +126,9 @@ def _decode_call(blocks: Blocks, call: dict[str, Any], answer: AnswerContext) ->
 
 def encode_response(response: Response, answer: AnswerContext) -> bytes:
     """Write a whole answer."""
+    answer_id = answer.new_id("chatcmpl-")
     word = FINISH_WORDS[response.finish.reason]
-    legacy = answer.request.legacy_functions
-    if legacy and word == "tool_calls":
+    if answer.request.legacy_functions and word == "tool_calls":
         word = "function_call"
     choice = {
         "index": 0,
@@ -137,7 +137,7 @@ def encode_response(response: Response, answer: AnswerContext) -> bytes:
         "finish_reason": word,
     }
     body: dict[str, Any] = {
-        "id": answer.new_id("chatcmpl-"),
+        "id": answer_id,
         "object": "chat.completion",
         "created": answer.created,
         "model": answer.model,

@@ -140,7 +140,7 @@ def _choice(value: dict[str, Any], where: str) -> ToolChoice:
         return _allowed(value, where)
     if kind in ("function", "custom"):
         return ToolChoice("named", _named(value, where))
-    return ToolChoice("named", kind)
+    return ToolChoice(_MODES[kind]) if kind in _MODES else ToolChoice("named", kind)
 
 
 def _named(value: Any, where: str) -> str:

@@ -121,6 +121,7 @@ def test_wish_to_think_is_read(
         ("auto", ToolChoice("auto")),
         ("none", ToolChoice("none")),
         ("any", ToolChoice("required")),
+        ({"type": "auto"}, ToolChoice("auto")),
         ({"type": "function", "function": {"name": "f"}}, ToolChoice("named", "f")),
         ({"type": "function", "name": "f"}, ToolChoice("named", "f")),
         ({"type": "custom", "custom": {"name": "f"}}, ToolChoice("named", "f")),
