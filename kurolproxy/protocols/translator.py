@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from kurolproxy.errors import BadRequest, GatewayError
-from kurolproxy.ir import Failure, Request, StreamEvent, Usage, fold
+from kurolproxy.ir import Failure, ReasoningWish, Request, StreamEvent, Usage, fold
 from kurolproxy.protocols import wire
 from kurolproxy.protocols.asked import Asked
 from kurolproxy.protocols.base import (
@@ -129,7 +129,15 @@ class Translation:
         """Return what the codecs of the answer are handed."""
         request = self.request
         if request is None:
-            request = self.client.decode_request(self.asked.load(self.around.max_depth))
+            # A passed body is never decoded: it may hold what only its vendor understands.
+            # Reasoning is shown, usage told: the client spoke to this vendor's own protocol.
+            request = Request(
+                self.asked.model,
+                (),
+                stream=self.asked.stream,
+                reasoning=ReasoningWish(mode="on"),
+                include_usage=not self.hide_usage,
+            )
         return AnswerContext(
             model=self.view.public_model,
             created=self.around.created,
