@@ -364,6 +364,8 @@ class _RequestWriter:
         name, schema = take(output, "name"), schemas.clean(take(output, "schema") or {})
         described = take(output, "description")
         if not self._traits.structured_output:
+            # In words nothing is strict; the client is served as well as it can be.
+            self._reader.whole(output)
             lines.append(f"{_JSON_LINE}\n{wire.compact(schema)}")
             return None
         inner: dict[str, Any] = {"name": sanitise(name or "response")}
