@@ -6,6 +6,7 @@ import http.client
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +20,6 @@ from kurolproxy.cli.site import local_url
 from kurolproxy.sse import FrameSplitter, FrameTooLarge, read_frame
 
 _MAX_FRAME_BYTES: Final = 16_777_216
-_MAX_ERROR_BYTES: Final = 65_536
 _CONNECT_S: Final = 10.0
 # Longer than the gateway lets any upstream think.
 _SILENCE_S: Final = 3_700.0
@@ -40,6 +40,7 @@ class Heard:
     finish: str | None = None
     whole: bool = False
     failure: str | None = None
+    request_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,16 @@ class Dialect:
     body: Callable[[str, str], dict[str, Any]]
     headers: Callable[[str], dict[str, str]]
     hear: Callable[[bytes, Heard], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked, of which model, by whom."""
+
+    model: str
+    text: str
+    key: str = field(repr=False)
+    dialect: Dialect
 
 
 def _chat_body(model: str, text: str) -> dict[str, Any]:
@@ -158,18 +169,15 @@ def ask(
         raise click.UsageError("give --key or set KUROL_API_KEY")
     if text == "-":
         text = sys.stdin.read()
-    dialect = DIALECTS[protocol]
+    question = Question(model, text, key, DIALECTS[protocol])
     heard = Heard()
-    plain = sys.stdout.isatty()
-    connection, prefix = _connection(base_url or local_url(given))
     try:
-        response = _send(connection, prefix + dialect.path, dialect, key, dialect.body(model, text))
-        for added in _pieces(response, dialect, heard):
+        for added in _pieces(base_url or local_url(given), question, heard):
             heard.text.append(added)
             if not as_json:
-                click.echo(printable(added) if plain else added, nl=False)
+                # A program gets the bytes of the model, a terminal no control characters.
+                click.echo(printable(added) if sys.stdout.isatty() else added, nl=False)
     finally:
-        connection.close()
         if heard.text and not as_json:
             click.echo()
     if heard.failure is not None:
@@ -177,17 +185,17 @@ def ask(
     if not heard.whole:
         raise Failed("the answer broke off")
     if as_json:
-        print_json(_facts(model, protocol, heard, response.getheader("x-request-id")))
+        print_json(_facts(model, protocol, heard))
 
 
-def _facts(model: str, protocol: str, heard: Heard, request_id: str | None) -> dict[str, Any]:
+def _facts(model: str, protocol: str, heard: Heard) -> dict[str, Any]:
     return {
         "model": model,
         "protocol": protocol,
         "text": "".join(heard.text),
         "finish_reason": heard.finish,
         "usage": heard.usage,
-        "request_id": request_id,
+        "request_id": heard.request_id,
     }
 
 
@@ -208,12 +216,25 @@ def _connection(base_url: str) -> tuple[http.client.HTTPConnection, str]:
     return http.client.HTTPConnection(host, port, timeout=_CONNECT_S), prefix
 
 
+def _pieces(base_url: str, question: Question, heard: Heard) -> Iterator[str]:
+    """Ask, and yield the text of the answer as it comes."""
+    connection, prefix = _connection(base_url)
+    splitter = FrameSplitter(_MAX_FRAME_BYTES)
+    with closing(connection), closing(_send(connection, prefix, question)) as response:
+        heard.request_id = response.getheader("x-request-id")
+        if response.status != 200:
+            raise Failed(_refusal(response))
+        while data := _read(response):
+            for frame in _frames(splitter, data):
+                added = _hear(question.dialect, frame, heard)
+                if added:
+                    yield added
+                if heard.failure is not None or heard.whole:
+                    return
+
+
 def _send(
-    connection: http.client.HTTPConnection,
-    path: str,
-    dialect: Dialect,
-    key: str,
-    body: dict[str, Any],
+    connection: http.client.HTTPConnection, prefix: str, question: Question
 ) -> http.client.HTTPResponse:
     """Send the question and return the head of the answer."""
     where = f"{connection.host}:{connection.port}"
@@ -222,36 +243,41 @@ def _send(
     except OSError as error:
         raise CannotConnect(f"cannot connect to {where}: {_reason(error)}") from error
     connection.sock.settimeout(_SILENCE_S)
-    headers = {"content-type": "application/json", **dialect.headers(key)}
+    dialect = question.dialect
+    headers = {"content-type": "application/json", **dialect.headers(question.key)}
+    body = json.dumps(dialect.body(question.model, question.text)).encode()
     try:
-        connection.request("POST", path, json.dumps(body).encode(), headers)
-        response = connection.getresponse()
-        if response.status != 200:
-            raise Failed(_refusal(response))
-    except ValueError as error:
-        # The text would show the key.
-        raise click.BadParameter("holds a character no key has", param_hint="--key") from error
+        connection.request("POST", prefix + dialect.path, body, headers)
+        return connection.getresponse()
     except (OSError, http.client.HTTPException) as error:
         raise Failed(f"{where} gave no answer: {_reason(error)}") from error
-    return response
+    except ValueError:
+        # Its text shows the key.
+        pass
+    raise click.BadParameter("holds a character that no key has", param_hint="--key")
 
 
-def _pieces(response: http.client.HTTPResponse, dialect: Dialect, heard: Heard) -> Iterator[str]:
-    """Yield the text of an answer as it comes."""
-    splitter = FrameSplitter(_MAX_FRAME_BYTES)
+def _read(response: http.client.HTTPResponse) -> bytes:
     try:
-        while data := response.read1(65_536):
-            for frame in splitter.split(data):
-                _, event = read_frame(frame)
-                added = dialect.hear(event, heard) if event else ""
-                if added:
-                    yield added
-                if heard.failure is not None or heard.whole:
-                    return
-    except (OSError, http.client.HTTPException, FrameTooLarge) as error:
+        return response.read1(65_536)
+    except (OSError, http.client.HTTPException) as error:
         raise Failed(f"the answer broke off: {_reason(error)}") from error
+
+
+def _frames(splitter: FrameSplitter, data: bytes) -> list[bytes]:
+    try:
+        return splitter.split(data)
+    except FrameTooLarge as error:
+        raise Failed(str(error)) from error
+
+
+def _hear(dialect: Dialect, frame: bytes, heard: Heard) -> str:
+    """Return the text that one frame adds."""
+    _, data = read_frame(frame)
+    try:
+        return dialect.hear(data, heard) if data else ""
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise Failed("the answer is not of this protocol; is this a gateway?") from error
+        raise Failed("the answer is not of this protocol: is this a gateway?") from error
 
 
 def _object(data: bytes) -> dict[str, Any]:
@@ -263,7 +289,7 @@ def _object(data: bytes) -> dict[str, Any]:
 
 def _refusal(response: http.client.HTTPResponse) -> str:
     """Return what an answer other than 200 says."""
-    body = response.read(_MAX_ERROR_BYTES)
+    body = _read(response)
     try:
         said = _error_text(_object(body))
     except ValueError:
@@ -278,7 +304,8 @@ def _error_text(body: Mapping[str, Any]) -> str:
     return str(said or "the gateway gave no reason")
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError):
-        return error.strerror or str(error) or type(error).__name__
-    return str(error) or type(error).__name__
+def _reason(error: OSError | http.client.HTTPException) -> str:
+    if isinstance(error, OSError) and (error.strerror or str(error)):
+        return error.strerror or str(error)
+    # The text of the others quotes what was read, whatever that is.
+    return type(error).__name__

@@ -1,0 +1,373 @@
+"""``users``, ``keys``, ``plans``, ``models`` and ``usage`` while no gateway runs."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import fcntl
+import json
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kurolproxy.cli import session
+from kurolproxy.policy.keys import ADMIN_KEY_PREFIX, KEY_PREFIX
+from kurolproxy.storage.accounts import AccountStore
+from kurolproxy.storage.database import Database
+from kurolproxy.storage.usage import UsageRow, import_rows
+from tests.cli.sites import Site
+
+ANN = "ann@example.org"
+
+
+def test_account_from_its_first_day_to_its_last(site: Site) -> None:
+    made = site.json(
+        "users", "create", "--email", ANN, "--plan", "team", "--name", "Ann", "--role", "admin"
+    )
+    assert made == {
+        "id": 1,
+        "email": ANN,
+        "name": "Ann",
+        "role": "admin",
+        "plan": "team",
+        "active": True,
+    }
+    assert site.json("users", "set-plan", ANN, "solo") == {**made, "plan": "solo"}
+    assert site.json("users", "disable", ANN)["active"] is False
+    assert site.json("users", "enable", ANN)["active"] is True
+    assert site.json("users", "list") == [{**made, "plan": "solo", "keys": 0}]
+    assert site.json("users", "delete", ANN)["email"] == ANN
+    assert site.json("users", "list") == []
+
+
+def test_vendors_credentials_are_not_needed_for_people(site: Site) -> None:
+    # ${VENDOR_KEY} is not set: site.run sees to it.
+    assert site.run("users", "list").exit_code == 0
+
+
+def test_other_problem_of_the_configuration_is_told(site: Site) -> None:
+    site.write("[server]\nstat_dir = 'x'\n")
+    result = site.run("users", "list")
+    assert result.exit_code == 1
+    assert 'did you mean "state_dir"' in result.stderr
+
+
+def test_unknown_plan_names_the_known_ones(site: Site) -> None:
+    result = site.run("users", "create", "--email", ANN, "--plan", "tea")
+    assert result.exit_code == 1
+    assert "there are: team, solo" in result.stderr
+    assert site.json("users", "list") == []
+
+
+# --- passwords --------------------------------------------------------------------------
+
+
+async def _stored_hash(site: Site) -> str | None:
+    database = await Database.open(site.state_dir / "kurolproxy.db")
+    try:
+        return await AccountStore(database).get_password_hash(ANN)
+    finally:
+        await database.close()
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ("users", "create", "--email", ANN, "--plan", "team", "--password-stdin"),
+        ("users", "reset-password", ANN, "--password-stdin"),
+    ],
+)
+def test_password_of_standard_input_is_kept_as_an_argon2_hash(
+    site: Site, verb: tuple[str, ...]
+) -> None:
+    if "reset-password" in verb:
+        site.account()
+    result = site.run(*verb, stdin="correct horse\n")
+    assert result.exit_code == 0, result.output
+    assert "correct horse" not in result.output
+    assert "argon2" not in result.output
+    assert (asyncio.run(_stored_hash(site)) or "").startswith("$argon2id$")
+
+
+def test_short_password_is_refused_before_anything_is_made(site: Site) -> None:
+    verb = ("users", "create", "--email", ANN, "--plan", "team", "--password-stdin")
+    result = site.run(*verb, stdin="short\n")
+    assert (result.exit_code, "at least 8" in result.stderr) == (1, True)
+    assert not site.state_dir.exists()
+
+
+def test_password_without_a_terminal_must_be_piped(site: Site) -> None:
+    assert site.run("users", "reset-password", ANN).exit_code == 2
+
+
+# --- keys -------------------------------------------------------------------------------
+
+
+def test_key_is_printed_once(site: Site) -> None:
+    site.account()
+    made = site.key(
+        "--label", "laptop", "--models", "demo-echo, demo-s*", "--daily-tokens", "10000"
+    )
+    assert made["key"].startswith(KEY_PREFIX)
+    assert made["models"] == ["demo-echo", "demo-s*"]
+    for form in ((), ("--json",)):
+        listed = site.run("keys", "list", *form).stdout
+        assert made["key"] not in listed
+        assert made["id"] in listed
+    assert "demo-echo, demo-s*; 10,000 tokens/day" in site.run("keys", "list").stdout
+
+
+def test_key_stands_alone_on_its_line_for_people(site: Site) -> None:
+    site.account()
+    result = site.run("keys", "create", "--email", ANN)
+    assert any(line.startswith(f"key    {KEY_PREFIX}") for line in result.stdout.splitlines())
+    assert "once" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("2099-12-31", "2099-12-31T00:00:00Z"),
+        ("2099-12-31T18:30", "2099-12-31T18:30:00Z"),
+        ("2099-12-31T18:30+02:00", "2099-12-31T16:30:00Z"),
+    ],
+)
+def test_day_of_expiry_is_utc(site: Site, written: str, told: str) -> None:
+    site.account()
+    assert site.key("--expires", written)["expires_at"] == told
+
+
+def test_key_of_management_is_told_apart(site: Site) -> None:
+    site.account()
+    made = site.key("--admin")
+    assert made["key"].startswith(ADMIN_KEY_PREFIX)
+    assert "management only" in site.run("keys", "list").stdout
+
+
+def test_secret_of_standard_input_becomes_the_key(site: Site) -> None:
+    site.account()
+    secret = KEY_PREFIX + "brought-along-from-another-gateway-0123"
+    made = site.json("keys", "create", "--email", ANN, "--secret-stdin", stdin=secret + "\n")
+    assert made["key"] == secret
+
+
+def test_revoked_and_rotated(site: Site) -> None:
+    site.account()
+    made = site.key()
+    rotated = site.json("keys", "rotate", made["id"])
+    assert rotated["id"] == made["id"]
+    assert rotated["key"] != made["key"]
+    revoked = site.json("keys", "revoke", made["id"], "--now")
+    assert (revoked["status"], revoked["ended_calls"]) == ("revoked", 0)
+    assert site.run("keys", "rotate", made["id"]).exit_code == 1
+
+
+def test_keys_of_one_account_alone(site: Site) -> None:
+    site.account()
+    site.account("ben@example.org")
+    site.key()
+    mine = site.key(email="ben@example.org")
+    listed = site.json("keys", "list", "--email", "ben@example.org")
+    assert [each["id"] for each in listed] == [mine["id"]]
+
+
+REFUSED: list[tuple[list[str], int]] = [
+    (["keys", "create", "--email", "nobody@example.org"], 1),
+    (["keys", "create"], 2),
+    (["keys", "create", "--email", ANN, "--daily-tokens", "0"], 2),
+    (["keys", "create", "--email", ANN, "--models", "a,,b"], 2),
+    (["keys", "create", "--email", ANN, "--expires", "soon"], 2),
+    (["keys", "create", "--email", ANN, "--expires", "2020-01-01"], 1),
+    (["keys", "revoke", "key_x"], 1),
+    (["users", "create", "--email", "no address", "--plan", "team"], 1),
+    (["users", "create", "--email", ANN, "--plan", "team"], 1),
+    (["users", "create", "--email", ANN, "--plan", "team", "--role", "king"], 2),
+    (["usage", "--by", "day,week"], 2),
+    (["usage", "--since", "yesterday"], 2),
+    (["usage", "--csv", "--json"], 2),
+]
+
+
+@pytest.mark.parametrize(("args", "code"), REFUSED, ids=[" ".join(each) for each, _ in REFUSED])
+def test_refused(site: Site, args: list[str], code: int) -> None:
+    site.account()
+    result = site.run(*args)
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    assert site.json("keys", "list") == []
+
+
+# --- the catalog ------------------------------------------------------------------------
+
+
+def test_plans_are_those_of_the_file(site: Site) -> None:
+    plans = site.json("plans")
+    assert [(each["name"], each["models"], each["daily_tokens"]) for each in plans] == [
+        ("team", ["demo-*"], 2_000_000),
+        ("solo", ["demo-echo"], None),
+    ]
+    assert "unlimited" in site.run("plans").stdout
+    assert not site.state_dir.exists()
+
+
+def test_models_are_those_of_the_file(site: Site) -> None:
+    echo, slow = site.json("models", "list")
+    assert (echo["id"], echo["aliases"], echo["plans"]) == ("demo-echo", ["echo"], ["team", "solo"])
+    assert echo["context_window"] == 200_000
+    assert echo["price"]["prompt"] == 1.5
+    assert slow["plans"] == ["team"]
+    assert slow["targets"][0]["protocols"] == ["openai-chat", "anthropic"]
+    assert "demo/demo-echo" in site.run("models", "list").stdout
+
+
+# --- usage ------------------------------------------------------------------------------
+
+
+def _used(number: int, day: date, model: str, key: str, charged: int) -> UsageRow:
+    return UsageRow(
+        request_id=f"req_{number}",
+        day=day,
+        started_at=1_772_445_600.0 + 86_400 * (day - date(2026, 3, 2)).days,
+        account_id=1,
+        key_id=key,
+        model=model,
+        upstream="demo",
+        client_protocol="openai-chat",
+        upstream_protocol="anthropic",
+        status=200,
+        outcome="ok",
+        prompt=charged - 1,
+        completion=1,
+        cache_read=0,
+        cache_write=0,
+        reasoning=0,
+        charged=charged,
+        estimated=False,
+        streamed=True,
+        duration_ms=5,
+        ttft_ms=1,
+    )
+
+
+async def _fill(site: Site, rows: list[UsageRow]) -> None:
+    database = await Database.open(site.state_dir / "kurolproxy.db")
+    await import_rows(database, rows)
+    await database.close()
+
+
+@pytest.fixture
+def used(site: Site) -> Site:
+    """Return an installation with two days of usage."""
+    site.account()
+    key = site.key("--label", "=HYPERLINK(1)")["id"]
+    rows = [
+        _used(1, date(2026, 3, 2), "demo-echo", key, 100),
+        _used(2, date(2026, 3, 2), "demo-slow", key, 10),
+        _used(3, date(2026, 3, 3), "demo-echo", key, 1_000),
+    ]
+    asyncio.run(_fill(site, rows))
+    return site
+
+
+def test_usage_is_reported_by_day(used: Site) -> None:
+    lines = used.json("usage")
+    assert [(each["day"], each["requests"], each["charged"]) for each in lines] == [
+        ("2026-03-02", 2, 110),
+        ("2026-03-03", 1, 1_000),
+    ]
+    assert used.run("usage").stdout.splitlines()[0].split()[:2] == ["DAY", "REQUESTS"]
+
+
+@pytest.mark.parametrize(
+    ("by", "names", "lines"),
+    [
+        ("model", ("model", "charged"), [("demo-echo", 1_100), ("demo-slow", 10)]),
+        ("account", ("account", "charged"), [(ANN, 1_110)]),
+        ("key", ("label", "charged"), [("=HYPERLINK(1)", 1_110)]),
+        (
+            "day,model",
+            ("day", "model", "charged"),
+            [
+                ("2026-03-02", "demo-echo", 100),
+                ("2026-03-02", "demo-slow", 10),
+                ("2026-03-03", "demo-echo", 1_000),
+            ],
+        ),
+        ("hour", ("hour", "charged"), [("2026-03-02T10:00Z", 110), ("2026-03-03T10:00Z", 1_000)]),
+    ],
+)
+def test_usage_by(used: Site, by: str, names: tuple[str, ...], lines: list[Any]) -> None:
+    report = used.json("usage", "--by", by)
+    assert [tuple(each[name] for name in names) for each in report] == lines
+    assert used.run("usage", "--by", by).exit_code == 0
+
+
+def test_usage_since_a_day(used: Site) -> None:
+    assert [each["charged"] for each in used.json("usage", "--since", "2026-03-03")] == [1_000]
+
+
+def test_usage_as_csv_has_a_head_and_no_formula(used: Site) -> None:
+    result = used.run("usage", "--by", "key", "--csv")
+    head, line = csv.reader(result.stdout.splitlines())
+    assert head[:4] == ["key", "label", "requests", "prompt"]
+    assert line[1] == "'=HYPERLINK(1)"
+
+
+def test_usage_of_an_empty_ledger_is_an_empty_list(site: Site) -> None:
+    assert site.json("usage") == []
+    result = site.run("usage")
+    assert (result.exit_code, result.stdout) == (0, "")
+
+
+# --- the lock ---------------------------------------------------------------------------
+
+
+def test_verb_waits_for_the_lock_and_then_names_its_holder(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert session._LOCK_WAIT_S == 5.0
+    monkeypatch.setattr(session, "_LOCK_WAIT_S", 0.3)
+    site.account()
+    with (site.state_dir / "lock").open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.truncate()
+        lock.write("4711\n")
+        lock.flush()
+        result = site.run("users", "list")
+    assert result.exit_code == 1
+    assert "in use by process 4711" in result.stderr
+    assert site.run("users", "list").exit_code == 0
+
+
+def test_damaged_database_is_told_and_left_alone(site: Site) -> None:
+    site.account()
+    path = site.state_dir / "kurolproxy.db"
+    path.write_bytes(b"not a database at all" * 400)
+    result = site.run("users", "list")
+    assert (result.exit_code, "Traceback" in result.output) == (1, False)
+    assert path.read_bytes().startswith(b"not a database")
+
+
+def test_status_without_a_gateway_cannot_connect(site: Site) -> None:
+    result = site.run("status", "--json")
+    assert result.exit_code == 3
+    assert json.loads(result.stdout) == {"running": False, "state_dir": str(site.state_dir)}
+    assert not site.state_dir.exists()
+
+
+def test_state_directory_that_is_a_file_is_told(site: Site) -> None:
+    site.state_dir.touch()
+    result = site.run("users", "list")
+    assert (result.exit_code, "Traceback" in result.output) == (1, False)
+
+
+def test_what_is_made_is_private(site: Site) -> None:
+    site.account()
+
+    def mode(path: Path) -> int:
+        return path.stat().st_mode & 0o777
+
+    assert mode(site.state_dir) == 0o700
+    assert {mode(path) for path in site.state_dir.iterdir()} == {0o600}
