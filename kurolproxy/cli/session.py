@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final, Literal
 
 from kurolproxy.cli.control import ControlClient
@@ -68,7 +69,7 @@ def session(config: Config) -> Iterator[Call]:
                 yield client.call
             return
         try:
-            _give_up_root(directory.path)
+            _give_up_root(config, directory)
             held = directory.hold(wait_s=_TRY_S)
         except StateLocked as error:
             if time.monotonic() >= deadline:
@@ -81,19 +82,34 @@ def session(config: Config) -> Iterator[Call]:
             return
 
 
-def _give_up_root(path: Path) -> None:
+def _give_up_root(config: Config, directory: StateDirectory) -> None:
     """Become the owner of the state directory, before a file is created there.
 
     Where there is none yet, it gets the owner of the folder that it is created in.
     """
-    if os.geteuid() == 0 and not path.exists():
+    if os.geteuid() != 0:
+        return
+    path = directory.path
+    if not path.exists():
         try:
             path.mkdir(mode=0o700, parents=True)
             folder = path.parent.stat()
             os.chown(path, folder.st_uid, folder.st_gid)
         except OSError as error:
             raise Failed(f"{path} cannot be created: {error.strerror}") from error
-    drop_root_to(path)
+    if directory.owner_uid != 0:
+        _load_everything(config)
+        drop_root_to(path)
+
+
+def _load_everything(config: Config) -> None:
+    """Carry out a verb on a database of its own, which is thrown away.
+
+    Python loads parts of its library when they are first used. They may lie where only
+    root can read (in root's home), and root is given up in a moment.
+    """
+    with TemporaryDirectory() as folder:
+        _offline(config, StateDirectory(Path(folder)), "keys.list", {})
 
 
 def _offline(config: Config, directory: StateDirectory, verb: str, args: Mapping[str, Any]) -> Any:

@@ -113,17 +113,17 @@ class Site:
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[Served]:
         """Run ``serve`` in a process of its own; end it, when it still runs then."""
-        process = await asyncio.create_subprocess_exec(
-            *COMMAND,
-            "--config",
-            str(self.config),
-            "serve",
-            *AS_ROOT,
-            env=clean_environment(VENDOR_KEY="vendor-key"),
-            stdout=asyncio.subprocess.PIPE,
-        )
+        log_path = self.folder / "log"
+        with log_path.open("wb") as log:
+            process = await asyncio.create_subprocess_exec(
+                *(*COMMAND, "--config", str(self.config), "serve", *AS_ROOT),
+                env=clean_environment(VENDOR_KEY="vendor-key"),
+                stdout=log,
+            )
+        served = Served(process, log_path)
         try:
-            yield Served(process, await _started(process))
+            await served.wait()
+            yield served
         finally:
             await end(process)
 
@@ -133,30 +133,37 @@ class Served:
     """A gateway in a process of its own.
 
     Attributes:
-        started: the line that it logged when it listened.
+        log_path: its standard output.
     """
 
     process: asyncio.subprocess.Process
-    started: dict[str, Any]
+    log_path: Path
+
+    def events(self) -> list[dict[str, Any]]:
+        """Return what was logged so far, but for the requests."""
+        lines = [json.loads(line) for line in self.log_path.read_text().splitlines()]
+        return [line for line in lines if line["event"] != "request"]
+
+    @property
+    def started(self) -> dict[str, Any]:
+        """The line that it logged when it listened."""
+        return self.events()[0]
 
     @property
     def base_url(self) -> str:
         return f"http://{self.started['listen'][0]}"
 
+    async def wait(self) -> None:
+        """Wait until it listens."""
+        async with asyncio.timeout(LIMIT_S):
+            while not self.log_path.read_text().endswith("\n"):
+                assert self.process.returncode is None, "serve has ended"
+                await asyncio.sleep(0.02)  # another process: nothing here could tell us
+
     async def kill(self) -> None:
         """End it without any chance to tidy up."""
         self.process.kill()
         await self.process.wait()
-
-
-async def _started(process: asyncio.subprocess.Process) -> dict[str, Any]:
-    assert process.stdout is not None
-    async with asyncio.timeout(LIMIT_S):
-        while line := await process.stdout.readline():
-            event: dict[str, Any] = json.loads(line)
-            if event["event"] == "started":
-                return event
-    raise AssertionError(f"serve ended with {await process.wait()}")
 
 
 async def finish(*command: str, stdin: bytes = b"", **env: str) -> tuple[int, str, str]:
@@ -176,17 +183,13 @@ async def finish(*command: str, stdin: bytes = b"", **env: str) -> tuple[int, st
     return process.returncode, out.decode(), err.decode()
 
 
-async def end(
-    process: asyncio.subprocess.Process, by: signal.Signals = signal.SIGTERM
-) -> tuple[int, str]:
-    """End a process that still runs; return its exit code and what else it printed."""
+async def end(process: asyncio.subprocess.Process, by: signal.Signals = signal.SIGTERM) -> int:
+    """End a process that still runs; return its exit code."""
     if process.returncode is None:
         process.send_signal(by)
     try:
-        out, _ = await asyncio.wait_for(process.communicate(), LIMIT_S)
+        return await asyncio.wait_for(process.wait(), LIMIT_S)
     except TimeoutError:
         process.kill()
         await process.wait()
         raise
-    assert process.returncode is not None
-    return process.returncode, (out or b"").decode()
