@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any, Final, get_args
 
 import click
@@ -29,12 +29,14 @@ from kurolproxy.config.presets import AVAILABLE
 from kurolproxy.demo.script import CONTEXT_WINDOW, MAX_OUTPUT_TOKENS, MODELS
 from kurolproxy.demo.vendor import DemoVendor
 from kurolproxy.ir import ProtocolName
+from kurolproxy.server.control import SOCKET_NAME
 
 _HOST: Final = "127.0.0.1"
 _PORT: Final = 8080
 _METRICS_PORT: Final = 9469
 _PORTS_TRIED: Final = 200
 _STARTS: Final = 5
+_PREFIX: Final = "kurolproxy-demo-"
 _EMAIL: Final = "demo@example.org"
 _PLAN: Final = "demo"
 _TRAITS: Final[Mapping[str, Any]] = {
@@ -92,8 +94,16 @@ def demo(*, port: int, as_json: bool) -> None:
     A gateway with a vendor of its own, four models, one account and one key. What it
     keeps is in a temporary folder, which goes with it.
     """
-    with TemporaryDirectory(prefix="kurolproxy-demo-") as folder:
+    with TemporaryDirectory(prefix=_PREFIX, dir=_temporary()) as folder:
         uvloop.run(_demo(port, Path(folder), as_json=as_json))
+
+
+def _temporary() -> str:
+    """Return the folder for temporary ones; a usual one where the user's is too deep."""
+    usual = gettempdir()
+    # The control socket's path has at most 100 bytes; the random part of a name has 8.
+    longest = os.path.join(usual, _PREFIX + "x" * 8, SOCKET_NAME)
+    return usual if len(os.fsencode(longest)) <= 100 else "/tmp"  # noqa: S108 - private inside
 
 
 async def _demo(port: int, folder: Path, *, as_json: bool) -> None:
@@ -104,9 +114,11 @@ async def _demo(port: int, folder: Path, *, as_json: bool) -> None:
         vendor = DemoVendor(api_key=vendor_key)
         await vendor.start(_HOST, 0)
         stack.push_async_callback(vendor.stop)
-        site = Site(folder / "state", vendor.base_url, vendor_key)
+        site = Site(folder, vendor.base_url, vendor_key)
         gateway = await _started(site, port)
         stack.push_async_callback(gateway.stop)
+        # First, or the gateway would wait for the slow model's streams to end.
+        stack.push_async_callback(vendor.stop)
         running = await _open(gateway)
         if as_json:
             print_json(asdict(running))
