@@ -388,7 +388,10 @@ def count(value: object) -> int | None:
     Returns:
         the figure clamped to [0, 10**9], or None when it is no number at all.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if type(value) is int:
+        if 0 <= value <= MAX_TOKENS_COUNTED:
+            return value
+    elif not isinstance(value, float):
         return None
     if value != value:  # NaN
         return None

@@ -181,9 +181,9 @@ def ask(
         if heard.text and not as_json:
             click.echo()
     if heard.failure is not None:
-        raise Failed(heard.failure)
+        raise Failed(_named(heard.failure, heard.request_id))
     if not heard.whole:
-        raise Failed("the answer broke off")
+        raise Failed(_named("the answer broke off", heard.request_id))
     if as_json:
         print_json(_facts(model, protocol, heard))
 
@@ -294,8 +294,12 @@ def _refusal(response: http.client.HTTPResponse) -> str:
         said = _error_text(_object(body))
     except ValueError:
         said = response.reason
-    request_id = response.getheader("x-request-id")
-    return f"{response.status}: {said}" + (f" (request {request_id})" if request_id else "")
+    return _named(f"{response.status}: {said}", response.getheader("x-request-id"))
+
+
+def _named(message: str, request_id: str | None) -> str:
+    """Return a message with the id by which the operator finds the request in the log."""
+    return f"{message} (request {request_id})" if request_id else message
 
 
 def _error_text(body: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import NamedTuple
 
 from kurolproxy.errors import QuotaExceeded, Unauthenticated
 from kurolproxy.ir import MAX_TOKENS_COUNTED, Usage
@@ -27,7 +28,6 @@ from kurolproxy.policy.quota import (
     Need,
     decide,
     narrowest,
-    resets_at,
 )
 
 _MAX_REMEMBERED = 4_096
@@ -41,8 +41,8 @@ class Caller:
     account: Account
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+# Made for every call, and a tuple is made in a third of the time of a frozen record.
+class Ask(NamedTuple):
     """What one call asks for, as far as limits care.
 
     Attributes:
@@ -58,8 +58,7 @@ class Ask:
     thinking_budget: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """Where a caller stands: of account and key always the narrower limit.
 
     Narrower is the one with less left. A limit that is None is unlimited, and so is what
@@ -274,7 +273,7 @@ class Admission:
             tokens_used=quota.used,
             tokens_reserved=quota.reserved,
             tokens_remaining=None if room is None else max(0, room),
-            tokens_resets_at=resets_at(quota.day),
+            tokens_resets_at=quota.resets_at,
         )
 
     def _enter(self, caller: Caller, plan: Plan, now: float, today: date) -> Meters:

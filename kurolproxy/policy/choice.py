@@ -18,6 +18,9 @@ def attempts(model: Model, spin: Callable[[], float]) -> list[tuple[Target, str 
     Args:
         spin: a random number in (0, 1] at each call.
     """
+    if len(model.targets) == 1:
+        target = model.targets[0]
+        return [(target, key) for key in (target.upstream.api_keys or (None,))[:MAX_ATTEMPTS]]
     # The largest u ** (1 / weight) of independent u is the target drawn by weight.
     drawn = [
         (target.priority, -(spin() ** (1 / target.weight)) if target.weight > 0 else 0.0, index)

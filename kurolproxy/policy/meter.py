@@ -79,6 +79,8 @@ def give_back(meters: Meters, now: float) -> None:
 
 def tightest_bucket(meters: Meters, now: float) -> TokenBucket | None:
     """Return the bucket with the fewest requests left; None when nothing limits them."""
+    if len(meters) == 1:
+        return meters[0].bucket
     buckets = [meter.bucket for meter in meters if meter.bucket is not None]
     return min(
         buckets, key=lambda each: (each.remaining(now), each.requests_per_minute), default=None
@@ -87,6 +89,8 @@ def tightest_bucket(meters: Meters, now: float) -> TokenBucket | None:
 
 def tightest_quota(meters: Meters) -> DailyQuota:
     """Return the quota with the least room; the account's when none is limited."""
+    if len(meters) == 1:
+        return meters[0].quota
     return min((meter.quota for meter in meters), key=_room)
 
 

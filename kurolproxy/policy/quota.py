@@ -8,9 +8,8 @@ from the day before is settled against that day, which nobody asks any more.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Case = Literal["fits", "lowered", "held", "spent"]
 """The four answers to a call that asks for tokens.
@@ -30,8 +29,7 @@ allowance by what it is longer.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
+class Need(NamedTuple):
     """What one call could cost.
 
     Attributes:
@@ -53,8 +51,7 @@ class Need:
         return min(whole, max(SMALLEST_ANSWER, self.floor * self.n))
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What is to become of one call.
 
     Attributes:
@@ -106,13 +103,17 @@ class DailyQuota:
         allowance: tokens of a day; None: unlimited, then nothing is ever reserved and
             only the use is counted. May be set anew at any time.
         day: the first day.
+
+    Attributes:
+        resets_at: when the day ends, aware UTC.
     """
 
-    __slots__ = ("allowance", "day", "reserved", "used")
+    __slots__ = ("allowance", "day", "reserved", "resets_at", "used")
 
     def __init__(self, allowance: int | None, day: date) -> None:
         self.allowance = allowance
         self.day = day
+        self.resets_at = resets_at(day)
         self.used = 0
         self.reserved = 0
 
@@ -120,6 +121,7 @@ class DailyQuota:
         """Begin a later day; an earlier one (a clock set back) changes nothing."""
         if today > self.day:
             self.day = today
+            self.resets_at = resets_at(today)
             self.used = 0
             self.reserved = 0
 

@@ -24,7 +24,7 @@ class Asked:
         n: how many answers.
         thinking_budget: tokens the client set aside for thinking.
         top: the top level of the body, parsed or to be parsed member by member.
-        members: where the members of the top level stand.
+        max_depth: levels of nesting that the body may have.
         document: the parsed body; None when it is too large to be parsed for nothing.
     """
 
@@ -35,8 +35,16 @@ class Asked:
     n: int
     thinking_budget: int | None
     top: Mapping[str, Any]
-    members: splice.TopLevel
+    max_depth: int
     document: dict[str, Any] | None
+    _members: splice.TopLevel | None = None
+
+    @property
+    def members(self) -> splice.TopLevel:
+        """Where the members of the top level stand."""
+        if self._members is None:
+            self._members = splice.scan(self.body, self.max_depth)
+        return self._members
 
     def load(self, max_depth: int) -> dict[str, Any]:
         """Return the parsed body, parsing it now if that was not done."""
@@ -56,8 +64,15 @@ def read(body: bytes, rules: PassRules, max_depth: int, model: str | None = None
             a wrong type or stands there twice, or a required output cap is missing.
     """
     document = wire.load_object(body, max_depth) if len(body) <= PARSED_BYTES else None
-    members = splice.scan(body, max_depth)
-    top = document if document is not None else _Lazy(members)
+    members: splice.TopLevel | None = None
+    top: Mapping[str, Any]
+    if document is None:
+        members = splice.scan(body, max_depth)
+        top = _Lazy(members)
+    else:
+        top = document
+        # A parser keeps the last of two equal members: only the scan can tell.
+        members = splice.scan(body, max_depth) if _repeats(body) else None
     name = model if model is not None else _model(top)
     stream = top.get("stream")
     if stream is not None and not isinstance(stream, bool):
@@ -75,8 +90,9 @@ def read(body: bytes, rules: PassRules, max_depth: int, model: str | None = None
         n=count if count is not None and count > 0 else 1,
         thinking_budget=_integer(top, rules.budget) if rules.budget else None,
         top=top,
-        members=members,
+        max_depth=max_depth,
         document=document,
+        _members=members,
     )
 
 
@@ -96,6 +112,11 @@ class _Lazy(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._members)
+
+
+def _repeats(body: bytes) -> bool:
+    """Return whether ``model`` or ``stream`` might stand in the body twice."""
+    return body.count(b'"model"') > 1 or body.count(b'"stream"') > 1 or b"\\u00" in body
 
 
 def _model(top: Mapping[str, Any]) -> str:

@@ -7,12 +7,19 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from kurolproxy.errors import BadRequest, GatewayError
-from kurolproxy.ir import ModelTraits, ProtocolName, Request, Response, StreamEvent, Usage
+from kurolproxy.ir import (
+    ModelTraits,
+    ProtocolName,
+    Request,
+    Response,
+    StreamEvent,
+    Usage,
+)
 from kurolproxy.protocols.losses import Reader
 from kurolproxy.protocols.names import ToolNames
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for every call
 class TargetView:
     """What an encoder may know of the target.
 
@@ -31,7 +38,7 @@ class TargetView:
     hash_user: Callable[[str], str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for every call
 class Circumstances:
     """What a translation is handed beside the request.
 
@@ -252,7 +259,7 @@ class PassFacts:
     hide_usage: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for every call
 class PassedAnswer:
     """A whole answer on its way through; ``failure`` is set when it is no answer."""
 

@@ -26,30 +26,41 @@ def pass_body(
     """
     if rules.stateful is not None and not view.traits.allow_store:
         rules.stateful(asked.top)
-    edits = splice.Splice(_members(rules, asked, view, around))
+    sealed = _SEAL in asked.body
+    hide_usage = _hides_usage(rules, asked, view)
+    if not (sealed or hide_usage or around.output_cap or _named_otherwise(rules, asked, view)):
+        return asked.body, False
+    edits = splice.Splice(_unsealed(rules, asked, view) if sealed else asked.members)
     if asked.model != view.model:
         edits.replace("model", wire.quote(view.model))
     if rules.store is not None and not view.traits.allow_store:
         _forget(rules, asked, edits)
-    hide_usage = False
-    if rules.usage_option and asked.stream and view.traits.stream_options:
-        hide_usage = not _wants_usage(asked)
-        if hide_usage:
-            edits.put_inside("stream_options", "include_usage", b"true")
+    if hide_usage:
+        edits.put_inside("stream_options", "include_usage", b"true")
     if around.output_cap is not None:
         _lower_cap(rules, asked, view.traits, around.output_cap, edits)
     return edits.apply(), hide_usage
 
 
-def _members(
-    rules: PassRules, asked: Asked, view: TargetView, around: Circumstances
-) -> splice.TopLevel:
-    """Return the members of the body, without tokens of ours in it."""
-    if _SEAL not in asked.body:
-        return asked.members
-    document = wire.load_object(asked.body, around.max_depth)
+def _named_otherwise(rules: PassRules, asked: Asked, view: TargetView) -> bool:
+    """Return whether the model's name or ``store`` has to change."""
+    if asked.model != view.model or rules.store == "always":
+        return True
+    return rules.store is not None and asked.top.get("store") is not None
+
+
+def _hides_usage(rules: PassRules, asked: Asked, view: TargetView) -> bool:
+    """Return whether the usage of the stream has to be asked for, and is for us alone."""
+    if not (rules.usage_option and asked.stream and view.traits.stream_options):
+        return False
+    return not _wants_usage(asked)
+
+
+def _unsealed(rules: PassRules, asked: Asked, view: TargetView) -> splice.TopLevel:
+    """Return the members of the body without tokens of ours in it."""
+    document = wire.load_object(asked.body, asked.max_depth)
     cleaned = rules.unseal(document, view.traits.reasoning_family)
-    return splice.scan(wire.dumps(cleaned), around.max_depth)
+    return splice.scan(wire.dumps(cleaned), asked.max_depth)
 
 
 def _forget(rules: PassRules, asked: Asked, edits: splice.Splice) -> None:

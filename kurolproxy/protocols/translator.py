@@ -27,7 +27,7 @@ from kurolproxy.protocols.pipeline import Pipeline
 from kurolproxy.sse import FrameSplitter, FrameTooLarge, read_frame
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for every call
 class Whole:
     """A whole answer for the client, or why there is none."""
 
@@ -78,7 +78,7 @@ class Rewriter(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for every call
 class Translation:
     """One request on its way to one target, and its answer on the way back.
 

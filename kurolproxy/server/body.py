@@ -90,6 +90,14 @@ async def read_body(
         Overloaded: too many bodies are held already.
         BadRequest: it broke off, or its framing is wrong.
     """
+    content = request.content
+    if content.is_eof():
+        # It came with the head, as most do: nothing to wait for.
+        body = content.read_nowait(-1)
+        if len(body) > limits.max_bytes:
+            raise _too_large(limits)
+        budget.take(len(body))
+        return body
     _continue(request)
     loop = asyncio.get_running_loop()
     start = loop.time()
@@ -97,10 +105,10 @@ async def read_body(
     size = 0
     try:
         with Limit(watch, lambda: RequestTimeout("The request body came too slowly.")):
-            while not request.content.at_eof():
+            while not content.at_eof():
                 allowed = start + limits.timeout_s + size / _BYTES_A_SECOND
                 watch.deadline = min(allowed, loop.time() + _SILENCE_S)
-                piece = await request.content.readany()
+                piece = await content.readany()
                 budget.take(len(piece))
                 size += len(piece)
                 pieces.append(piece)

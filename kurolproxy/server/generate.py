@@ -35,7 +35,7 @@ from kurolproxy.server.failures import failure_of
 from kurolproxy.server.relay import StalledReader, relay, whole_answer
 from kurolproxy.server.reply import Written, hang_up
 from kurolproxy.server.state import State
-from kurolproxy.upstream.address import headers_for, url_for
+from kurolproxy.upstream.address import headers_for
 from kurolproxy.upstream.client import Answer, Call
 
 _TRACE = ("traceparent", "tracestate")
@@ -172,7 +172,7 @@ async def _send(
     stream = translation.asked.stream
     upstream = translation.upstream
     call = Call(
-        url=url_for(target, upstream.name, upstream.path),
+        url=exchange.state.addresses.url(target, upstream.name, upstream.path),
         headers=headers_for(
             target.upstream,
             key,

@@ -99,6 +99,8 @@ def _anthropic(standing: Standing, unix: float) -> Headers:
 def go_duration(seconds: float) -> str:
     """Write a duration as Go does, which OpenAI's headers use: ``6s``, ``1m30s``, ``2h0m5s``."""
     whole = max(0, math.ceil(seconds))
+    if whole < 60:
+        return f"{whole}s"
     hours, rest = divmod(whole, 3600)
     minutes, secs = divmod(rest, 60)
     if hours:

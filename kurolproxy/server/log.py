@@ -33,6 +33,8 @@ class RequestLog:
         self._fd = fd
         self._lines: list[bytes] = []
         self._size = 0
+        self._second = -1
+        self._day_and_time = ""
 
     def wants(self, *, error: bool) -> bool:
         """Return whether a request with this outcome is logged."""
@@ -61,9 +63,15 @@ class RequestLog:
             # Nobody reads us any more (a closed pipe, a full disk): requests go on.
             return
 
+    def _stamp(self, unix: float) -> str:
+        second = int(unix)
+        if second != self._second:
+            self._second = second
+            self._day_and_time = datetime.fromtimestamp(second, UTC).isoformat()[:19]
+        return f"{self._day_and_time}.{int((unix - second) * 1000):03d}Z"
+
     def _add(self, unix: float, event: str, fields: Mapping[str, Any]) -> None:
-        stamp = datetime.fromtimestamp(unix, UTC).isoformat(timespec="milliseconds")
-        stamp = stamp.replace("+00:00", "Z")
+        stamp = self._stamp(unix)
         kept = {name: value for name, value in fields.items() if value is not None}
         if self._form == "json":
             line = orjson.dumps({"time": stamp, "event": event, **kept}) + b"\n"

@@ -15,6 +15,7 @@ from kurolproxy.server.ids import Ids
 from kurolproxy.server.log import RequestLog
 from kurolproxy.server.scrub import Scrubber
 from kurolproxy.storage.usage import UsageWriter
+from kurolproxy.upstream.address import Addresses
 from kurolproxy.upstream.client import UpstreamClient
 
 
@@ -73,6 +74,7 @@ class State:
     ids: Ids
     scrubber: Scrubber
     bodies: BodyBudget
+    addresses: Addresses = field(default_factory=Addresses)
     clock: Clock = field(default_factory=Clock)
     draining: bool = False
     started_unix: float = 0.0

@@ -26,5 +26,5 @@ def hash_password(password: str) -> str:
     if len(password) > _LONGEST_PASSWORD:
         raise BadPassword(f"a password has at most {_LONGEST_PASSWORD} characters")
     if not password.isprintable():
-        raise BadPassword("a password has no control characters")
+        raise BadPassword("a password is printable text")
     return PasswordHasher().hash(password)

@@ -7,6 +7,7 @@ store keeps in step. Arguments and results are JSON values.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import asdict
@@ -125,7 +126,11 @@ class People:
             raise Invalid(f"there is no verb {verb[:60]!r}; the versions may differ")
         shape, method = found
         try:
+            # SQLite takes no lone surrogates: bytes of a command line that are no UTF-8.
+            json.dumps(args, ensure_ascii=False).encode()
             wanted = msgspec.convert(args, shape)
+        except UnicodeEncodeError as error:
+            raise Invalid(f"{verb}: a text is not UTF-8") from error
         except msgspec.ValidationError as error:
             # It names fields and types, never a value.
             raise Invalid(f"{verb}: {error}") from error

@@ -10,6 +10,7 @@ from datetime import date
 from typing import Any, NamedTuple
 
 import aiosqlite
+import orjson
 
 from kurolproxy.ir import MAX_TOKENS_COUNTED
 from kurolproxy.storage.database import Database
@@ -69,8 +70,11 @@ class UsageRow(NamedTuple):
 _Sums = dict[tuple[str, int, str, str], list[int]]
 
 _SUMMED = ("prompt", "completion", "cache_read", "cache_write", "reasoning", "charged")
-_INSERT = "INSERT INTO usage ({}) VALUES ({})".format(
-    ", ".join(UsageRow._fields), ", ".join("?" * len(UsageRow._fields))
+# One statement for a whole batch: executemany would take the interpreter's lock once a row,
+# and each time away from the loop.
+_INSERT = "INSERT INTO usage ({}) SELECT {} FROM json_each(?)".format(
+    ", ".join(UsageRow._fields),
+    ", ".join(f"value ->> {index}" for index in range(len(UsageRow._fields))),
 )
 _DAILY_COUNTERS = ("requests", *_SUMMED, "estimated")
 _ADD_UP = "INSERT INTO usage_daily (day, account_id, key_id, model, {}) VALUES ({}) {} {}".format(
@@ -101,8 +105,8 @@ async def import_rows(database: Database, rows: Sequence[UsageRow]) -> int:
         known = {found[0] for found in await db.execute_fetchall(sql, list(unique))}
         fresh = [row for id_, row in unique.items() if id_ not in known]
         sums: _Sums = {}
-        # The generator runs on the database's thread, not on the loop.
-        await db.executemany(_INSERT, _records(fresh, sums))
+        records = orjson.dumps(list(_records(fresh, sums))).decode()
+        await db.execute(_INSERT, (records,))
         await db.executemany(_ADD_UP, ((*place, *added) for place, added in sums.items()))
         return len(fresh)
 

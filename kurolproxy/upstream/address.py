@@ -14,6 +14,27 @@ from kurolproxy.policy.catalog import Target, Upstream
 _VERSION = re.compile(r"^/(v\d[a-z0-9]*)(?=/)")
 
 
+class Addresses:
+    """The URLs of a catalog's targets, each made once.
+
+    Targets are told apart by identity: a reloaded catalog gets another ``Addresses``.
+    """
+
+    __slots__ = ("_urls",)
+
+    def __init__(self) -> None:
+        # The target is kept beside its URL, so that its identity is not given again.
+        self._urls: dict[tuple[int, ProtocolName], tuple[Target, URL]] = {}
+
+    def url(self, target: Target, protocol: ProtocolName, path: str) -> URL:
+        """Return what ``url_for`` returns."""
+        key = (id(target), protocol)
+        found = self._urls.get(key)
+        if found is None:
+            found = self._urls[key] = (target, url_for(target, protocol, path))
+        return found[1]
+
+
 def url_for(target: Target, protocol: ProtocolName, path: str) -> URL:
     """Return the URL of a call.
 

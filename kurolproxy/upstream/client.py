@@ -25,7 +25,7 @@ _DNS_CACHE_S = 60
 _KEEPALIVE_S = 30
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for every call
 class Call:
     """One request to an upstream.
 

@@ -9,7 +9,11 @@ from kurolproxy.protocols.anthropic.request_encode import encode_request
 from kurolproxy.protocols.anthropic.response import decode_response, encode_response
 from kurolproxy.protocols.anthropic.scan import MessagesScanner, passed_answer
 from kurolproxy.protocols.anthropic.stream_decode import MessagesDecoder
-from kurolproxy.protocols.anthropic.stream_encode import PING, PING_EARLY, MessagesEncoder
+from kurolproxy.protocols.anthropic.stream_encode import (
+    PING,
+    PING_EARLY,
+    MessagesEncoder,
+)
 from kurolproxy.protocols.base import Codec
 
 CODEC = Codec(

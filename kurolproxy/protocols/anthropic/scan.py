@@ -176,7 +176,9 @@ def passed_answer(body: bytes, model: str) -> PassedAnswer:
     named = value.get("model")
     if named is not None and named != model:
         body = _renamed(body, model)
-    return PassedAnswer(body, figures.usage, emitted_bytes=sum(map(_size, content)))
+    usage = figures.usage
+    # Only an answer without usage has to be weighed.
+    return PassedAnswer(body, usage, emitted_bytes=sum(map(_size, content)) if usage is None else 0)
 
 
 def error_text(event: Mapping[str, Any]) -> str:

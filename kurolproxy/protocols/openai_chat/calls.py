@@ -28,7 +28,11 @@ from kurolproxy.ir import (
 from kurolproxy.protocols import wire
 from kurolproxy.protocols.base import AnswerContext
 from kurolproxy.protocols.openai_chat.messages import thought_signature
-from kurolproxy.protocols.openai_chat.vocabulary import chat_seal, read_arguments, read_call
+from kurolproxy.protocols.openai_chat.vocabulary import (
+    chat_seal,
+    read_arguments,
+    read_call,
+)
 
 
 class Blocks:

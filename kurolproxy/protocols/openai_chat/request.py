@@ -15,7 +15,11 @@ from kurolproxy.protocols.efforts import clamp, wished
 from kurolproxy.protocols.losses import Reader
 from kurolproxy.protocols.names import ToolNames, sanitise
 from kurolproxy.protocols.openai_chat.messages import MessageWriter, decode_messages
-from kurolproxy.protocols.openai_chat.tools import ToolWriter, decode_choice, decode_tools
+from kurolproxy.protocols.openai_chat.tools import (
+    ToolWriter,
+    decode_choice,
+    decode_tools,
+)
 
 KNOWN = frozenset(
     {

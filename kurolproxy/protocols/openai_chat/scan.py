@@ -262,11 +262,15 @@ def passed_answer(body: bytes, public_model: str) -> PassedAnswer:
         broken = read_error(choice)
         if broken is not None:
             return PassedAnswer(b"", read_usage(value), broken.message or _NO_WORDS)
-    said = sum(said_bytes(as_object(choice.get("message"))) for choice in choices)
+    usage = read_usage(value)
+    # Only an answer without usage has to be weighed.
+    said = 0
+    if usage is None:
+        said = sum(said_bytes(as_object(choice.get("message"))) for choice in choices)
     model = value.get("model")
     if isinstance(model, str) and model != public_model:
         body = _spliced(body, public_model)
-    return PassedAnswer(body, read_usage(value), emitted_bytes=said)
+    return PassedAnswer(body, usage, emitted_bytes=said)
 
 
 def _spliced(body: bytes, public_model: str) -> bytes:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from kurolproxy.ir import BlockKind, Cited, Failure, Start, StreamEvent, Usage, UsageSeen
+from kurolproxy.ir import (
+    BlockKind,
+    Cited,
+    Failure,
+    Start,
+    StreamEvent,
+    Usage,
+    UsageSeen,
+)
 from kurolproxy.protocols import wire
 from kurolproxy.protocols.base import AnswerContext
 from kurolproxy.protocols.openai_chat.calls import Blocks, CallQueue

@@ -84,12 +84,11 @@ def _checked(usage: dict[str, Any], prompt: int, completion: int) -> Usage:
     asked = as_object(usage.get("prompt_tokens_details"))
     said = as_object(usage.get("completion_tokens_details"))
     # DeepSeek and Together count the cached tokens beside the details.
-    places = (
-        asked.get("cached_tokens"),
-        usage.get("prompt_cache_hit_tokens"),
-        usage.get("cached_tokens"),
-    )
-    read = next((each for each in map(count, places) if each is not None), 0)
+    read = count(asked.get("cached_tokens"))
+    if read is None:
+        read = count(usage.get("prompt_cache_hit_tokens"))
+    if read is None:
+        read = count(usage.get("cached_tokens")) or 0
     written = count(asked.get("cache_write_tokens")) or 0
     thought = count(said.get("reasoning_tokens")) or 0
     if thought and count(usage.get("total_tokens")) == prompt + completion + thought:
