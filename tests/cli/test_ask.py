@@ -188,6 +188,20 @@ async def test_failure_is_one_line(site: Site, script: list[RawStep], text: str)
     assert KEY not in result.output
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        http(REFUSAL, status="404 Not Found", headers=["x-request-id: req_1"]),
+        http(chat(json.loads(ERROR), done=False), headers=["x-request-id: req_1"]),
+        http(chat(done=False), headers=["x-request-id: req_1"]),
+    ],
+    ids=["refused", "error in the stream", "broken off"],
+)
+async def test_failure_names_the_request(site: Site, answer: bytes) -> None:
+    result, _ = await ask(site, [READ, answer], "Hi!")
+    assert result.stderr.endswith(" (request req_1)\n")
+
+
 async def test_what_was_heard_before_a_failure_stays(site: Site) -> None:
     script = [READ, http(chat(said("Hel"), done=False), content_type=SSE)]
     result, _ = await ask(site, script, "Hi!")

@@ -363,6 +363,16 @@ def test_state_directory_that_is_a_file_is_told(site: Site) -> None:
     assert (result.exit_code, "Traceback" in result.output) == (1, False)
 
 
+def test_no_secret_is_in_any_file_of_the_state_directory(site: Site) -> None:
+    site.account()
+    made = site.key("--admin")
+    secrets = [made["key"], site.json("keys", "rotate", made["id"])["key"], site.key()["key"]]
+    site.run("users", "reset-password", ANN, "--password-stdin", stdin="correct horse\n")
+    kept = b"".join(path.read_bytes() for path in site.state_dir.iterdir())
+    assert [each for each in [*secrets, "correct horse"] if each.encode() in kept] == []
+    assert made["id"].encode() in kept
+
+
 def test_what_is_made_is_private(site: Site) -> None:
     site.account()
 

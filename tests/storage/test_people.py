@@ -229,6 +229,8 @@ REFUSED = [
     ),
     ("unknown account", "keys.create", {"email": "x@example.org"}, NotFound, "x@example.org"),
     ("unknown key", "keys.revoke", {"id": "key_x"}, NotFound, "key_x"),
+    ("email of no UTF-8", "users.disable", {"email": "\udcff"}, Invalid, "UTF-8"),
+    ("key of no UTF-8", "keys.revoke", {"id": "\udcff"}, Invalid, "UTF-8"),
 ]
 
 
