@@ -74,7 +74,11 @@ async def test_root_is_refused(site: Site) -> None:
 REFUSED = [
     ("unknown key", '[server]\nstat_dir = "x"\n', 'did you mean "state_dir"'),
     ("unset secret", None, "VENDOR_KEY is not set"),
-    ("address of nobody here", '[server]\nlisten = "192.0.2.1:0"\nstate_dir = "s"\n', "192.0.2.1"),
+    (
+        "address of nobody here",
+        '[server]\nlisten = "192.0.2.1:0"\nstate_dir = "s"\n[metrics]\nlisten = ""\n',
+        "192.0.2.1",
+    ),
 ]
 
 
