@@ -105,11 +105,14 @@ class BlockEncoder:
             content = self.blocks(
                 self._proved(turn.parts) if turn.role == "assistant" else turn.parts
             )
-            if not content and turn.role == "user":
-                content = [{"type": "text", "text": _EMPTY}]
-            # A turn of foreign thoughts alone has nothing to say here.
-            if content:
+            if out and out[-1]["role"] == turn.role:
+                # What stood between them had nothing to say here.
+                out[-1]["content"] += content
+            elif content or turn.role == "user":
+                # An assistant's turn of foreign thoughts alone is left out.
                 out.append({"role": turn.role, "content": content})
+        for message in out:
+            message["content"] = message["content"] or [{"type": "text", "text": _EMPTY}]
         if out and out[-1]["role"] == "assistant":
             _trim(out[-1]["content"])
         return out

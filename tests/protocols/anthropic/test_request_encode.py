@@ -367,12 +367,15 @@ def test_blank_texts_are_never_sent() -> None:
     assert body(replace(request, system=(Text(" "),))) == {
         "model": "claude-up",
         "max_tokens": 8192,
-        "messages": [
-            {"role": "user", "content": [{"type": "text", "text": "(empty)"}]},
-            {"role": "user", "content": [{"type": "text", "text": "x"}]},
-        ],
+        "messages": [{"role": "user", "content": [{"type": "text", "text": "x"}]}],
         "cache_control": {"type": "ephemeral"},
     }
+
+
+def test_user_who_says_nothing_says_so() -> None:
+    assert body(turns(("user", (Text(" "), Text("\n")))))["messages"] == [
+        {"role": "user", "content": [{"type": "text", "text": "(empty)"}]}
+    ]
 
 
 def test_refusal_of_before_is_text() -> None:
@@ -537,9 +540,10 @@ def test_thoughts_are_given_back_only_with_a_proof_that_fits(part: Reasoning, bl
     assert lost == ([] if block else ["messages.reasoning"])
 
 
-def test_turn_of_foreign_thoughts_alone_is_left_out() -> None:
+def test_turn_of_foreign_thoughts_alone_is_left_out_and_its_neighbours_are_one() -> None:
     request = turns(("user", Text("a")), ("assistant", Reasoning("hm")), ("user", Text("c")))
-    assert [each["role"] for each in body(request)["messages"]] == ["user", "user"]
+    words = [{"type": "text", "text": "a"}, {"type": "text", "text": "c"}]
+    assert body(request)["messages"] == [{"role": "user", "content": words}]
 
 
 def test_proof_on_a_call_gets_a_block_of_its_own_at_the_beginning() -> None:
