@@ -12,6 +12,7 @@ from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web import BaseRequest, RequestHandler, StreamResponse
 
 from kurolproxy.protocols import wire
+from kurolproxy.server.reply import whole
 
 MAX_HEADERS = 100
 MAX_FIELD_BYTES = 8_190
@@ -39,14 +40,8 @@ class GatewayProtocol(RequestHandler):
         code, text = _TEXTS.get(status, _TEXTS[500])
         _log.debug("refused a request: %s", type(exc).__name__)
         body = {"error": {"message": text, "type": code[0], "param": None, "code": code[1]}}
-        response = web.Response(
-            status=status,
-            body=wire.dumps(body),
-            content_type="application/json",
-            headers={"x-should-retry": "false"},
-        )
-        response.force_close()
-        return response
+        headers = [("content-type", "application/json"), ("x-should-retry", "false")]
+        return whole(request, status, headers, wire.dumps(body), close=True)
 
 
 _TEXTS: dict[int, tuple[tuple[str, str | None], str]] = {
