@@ -8,7 +8,7 @@ RUFF_RULES := E,F,W,I,B,UP,SIM,C4,PIE,PT,RUF,D1,DTZ,ASYNC,S1,T10
 # S101: asserts are how pytest tests; RUF001-003: quotes of other scripts stand in tests.
 RUFF := --line-length 100 --target-version py311 --select $(RUFF_RULES) --ignore D105,D107,S101,RUF001,RUF002,RUF003 --per-file-ignores 'tests/*:D1,tests/*:S1'
 
-.PHONY: venv demo run test lint types imports check format clean
+.PHONY: venv demo run test golden lint types imports check format clean
 
 venv: $(BIN)/.ready
 
@@ -30,6 +30,11 @@ run: $(BIN)/.ready
 
 test: $(BIN)/.ready-test
 	$(BIN)/python -m pytest
+
+# Rewrites the expected files of the codecs; review the difference like code.
+golden: $(BIN)/.ready-test
+	KUROL_UPDATE_GOLDEN=1 $(BIN)/python -m pytest tests/protocols tests/config -k golden
+	git diff --stat -- tests/golden
 
 lint: $(BIN)/.ready-test
 	$(BIN)/ruff check $(RUFF) kurolproxy tests

@@ -27,8 +27,9 @@ _REASONS: dict[str, FinishReason] = {
     "eos": "stop",  # Together
     "length": "length",
     "model_length": "length",  # Mistral
-    "tool_calls": "tool_calls",
-    "function_call": "tool_calls",
+    # Without a call there is nothing to answer; a call that was seen makes it tool_calls.
+    "tool_calls": "stop",
+    "function_call": "stop",
     "content_filter": "content_filter",
 }
 _BROKEN = "error"  # Mistral and OpenRouter: the model broke off
