@@ -261,7 +261,11 @@ class PassFacts:
 
 @dataclass(slots=True)  # not frozen: one is made for every call
 class PassedAnswer:
-    """A whole answer on its way through; ``failure`` is set when it is no answer."""
+    """A whole answer on its way through; ``failure`` is set when it is no answer.
+
+    Attributes:
+        emitted_bytes: of what was said; counted only when there is no usage.
+    """
 
     body: bytes
     usage: Usage | None = None

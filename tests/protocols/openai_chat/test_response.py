@@ -80,7 +80,7 @@ def test_error_in_the_place_of_an_answer_says_what_it_is(error: Any, expected: F
     [
         ("stop", False, "stop"),
         ("stop", True, "tool_calls"),
-        ("tool_calls", False, "tool_calls"),
+        ("tool_calls", False, "stop"),
         ("function_call", True, "tool_calls"),
         ("length", True, "length"),
         ("content_filter", True, "content_filter"),
