@@ -180,6 +180,8 @@ class PassRules:
         caps: where the output cap stands, the one that wins first.
         unseal: take our seals out of a decoded body, or put the native proof back where
             the family fits: (body, reasoning family of the target) -> body.
+        forget: take every proof of reasoning out of a decoded body, with the thoughts that
+            it proves; it is edited in place. Returns whether there was any.
         cap_required: a request without a whole, not negative cap is refused.
         count: where the number of answers stands.
         budget: where the thinking budget stands.
@@ -201,6 +203,7 @@ class PassRules:
     stateful: Callable[[Mapping[str, Any]], None] | None = None
     headers: tuple[str, ...] = ()
     defaults: Mapping[str, str] = field(default_factory=dict)
+    forget: Callable[[dict[str, Any]], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)

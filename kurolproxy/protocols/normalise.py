@@ -296,6 +296,23 @@ def _referred(request: Request) -> set[str]:
 # --- what some upstreams need besides ---------------------------------------------------
 
 
+def without_reasoning(request: Request) -> Request | None:
+    """Return a normalised request without thoughts and their proofs; None: it has none."""
+    messages = tuple(map(_thoughtless, request.messages))
+    if all(new is old for new, old in zip(messages, request.messages, strict=True)):
+        return None
+    return normalise(replace(request, messages=messages))
+
+
+def _thoughtless(message: Message) -> Message:
+    parts = tuple(
+        replace(part, seal=None) if isinstance(part, ToolCall) and part.seal else part
+        for part in message.parts
+        if not isinstance(part, Reasoning)
+    )
+    return message if _same(parts, message.parts) else Message(message.role, parts)
+
+
 def remind(messages: Messages, reader: Reader | None = None) -> Messages:
     """Say later system messages as the user, at their place, marked as reminders.
 

@@ -21,10 +21,12 @@ from kurolproxy.protocols.base import (
 )
 from kurolproxy.protocols.losses import Reader
 from kurolproxy.protocols.names import ToolNames
-from kurolproxy.protocols.normalise import normalise
+from kurolproxy.protocols.normalise import normalise, without_reasoning
 from kurolproxy.protocols.passthrough import pass_body
 from kurolproxy.protocols.pipeline import Pipeline
 from kurolproxy.sse import FrameSplitter, FrameTooLarge, read_frame
+
+_LOST_REASONING = "messages.reasoning"
 
 
 @dataclass(slots=True)  # not frozen: one is made for every call
@@ -121,7 +123,7 @@ class Translation:
         decoder = self.upstream.decoder(self.answer())
         return self._gathered([*decoder.feed(data), *decoder.close()])
 
-    def spread(self, data: bytes) -> "TranslateRewriter":
+    def spread(self, data: bytes) -> TranslateRewriter:
         """Return a rewriter that streams a whole JSON answer: feed it nothing, close it."""
         return TranslateRewriter(self, self._document_events(data))
 
@@ -144,6 +146,38 @@ class Translation:
             new_id=self.around.new_id,
             request=request,
             family=self.view.traits.reasoning_family or "",
+        )
+
+    def without_reasoning(self) -> Translation | None:
+        """Return the same request without the thoughts of earlier turns and their proofs.
+
+        Returns:
+            None when it sends none, or when its caller wants no losses (``strict``).
+        """
+        if self.around.strict:
+            return None
+        bare = self._passed_bare() if self.passed else self._translated_bare()
+        return None if bare is None or bare.body == self.body else bare
+
+    def _passed_bare(self) -> Translation | None:
+        forget = self.client.passing.forget
+        body = wire.load_object(self.body, self.around.max_depth)
+        if forget is None or not forget(body):
+            return None
+        return replace(self, body=wire.dumps(body), dropped=(_LOST_REASONING,))
+
+    def _translated_bare(self) -> Translation | None:
+        request = without_reasoning(self.request) if self.request is not None else None
+        if request is None:
+            return None
+        reader = Reader(request)
+        outgoing = self.upstream.encode_request(reader, self.view)
+        return replace(
+            self,
+            body=wire.dumps(outgoing.body),
+            dropped=(*reader.losses(), _LOST_REASONING),
+            request=request,
+            outgoing=outgoing,
         )
 
     def pipeline(self, answer: AnswerContext) -> Pipeline:
@@ -261,7 +295,13 @@ class PassRewriter:
         except FrameTooLarge as error:
             self.failure = Failure(str(error))
             return b""
-        return self._scan(piece) if piece else b""
+        if not piece:
+            return b""
+        scanner = self._scanner
+        out = scanner.feed(piece)
+        if scanner.failure is not None:
+            self.failure = Failure(scanner.failure)
+        return out
 
     def close(self) -> bytes:
         """Scan what is held and return the end mark that the client is owed."""
@@ -270,7 +310,7 @@ class PassRewriter:
         # An end without a blank line still counts when its data is whole; half an event
         # would only break the client's parser before it can read our error.
         if rest and not self._scanner.finished and _whole(rest):
-            out = self._scan(rest.rstrip(b"\r\n") + b"\n\n")
+            out = self.feed(rest.rstrip(b"\r\n") + b"\n\n")
         if self.failure is None and not self._scanner.finished:
             out += self._scanner.close()
             if not self._scanner.finished:
@@ -281,12 +321,6 @@ class PassRewriter:
         """Return the in-band form of an error."""
         codec = self._translation.client
         return codec.encoder(self._translation.answer()).error(error, request_id)
-
-    def _scan(self, piece: bytes) -> bytes:
-        out = self._scanner.feed(piece)
-        if self._scanner.failure is not None:
-            self.failure = Failure(self._scanner.failure)
-        return out
 
 
 def _whole(frame: bytes) -> bool:
@@ -303,7 +337,7 @@ def _whole(frame: bytes) -> bool:
 class TranslateRewriter:
     """Different protocols: decode, filter, encode; frames of one read go out in one write."""
 
-    __slots__ = ("_decoder", "_encoder", "_meter", "_pipeline", "_pending")
+    __slots__ = ("_decoder", "_encoder", "_meter", "_pending", "_pipeline")
 
     def __init__(self, translation: Translation, pending: list[StreamEvent] | None = None) -> None:
         answer = translation.answer()

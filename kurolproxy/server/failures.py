@@ -20,6 +20,10 @@ _MAX_ERROR_BYTES = 1_048_576
 _MAX_RETRY_AFTER_S = 60.0
 
 
+class ProofRefused(BadRequest):
+    """400: the upstream does not take a proof of reasoning; another account made it."""
+
+
 async def failure_of(
     answer: Answer, codec: Codec, view: TargetView, scrubber: Scrubber
 ) -> GatewayError:
@@ -45,6 +49,8 @@ async def failure_of(
         text = words or f"The upstream refused the request (HTTP {status})."
         if fault.too_long:
             return ContextTooLong(text)
+        if fault.signature:
+            return ProofRefused(text)
         return TooLarge(text) if status == 413 else BadRequest(text)
     if status < 400:
         return UpstreamError(f"The upstream answered HTTP {status}, which is no answer.")

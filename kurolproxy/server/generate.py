@@ -31,7 +31,7 @@ from kurolproxy.server.body import check_head, read_body
 from kurolproxy.server.credential import credential
 from kurolproxy.server.deadlines import Limit
 from kurolproxy.server.exchange import Endpoint, Exchange, Progress
-from kurolproxy.server.failures import failure_of
+from kurolproxy.server.failures import ProofRefused, failure_of
 from kurolproxy.server.relay import StalledReader, relay, whole_answer
 from kurolproxy.server.reply import Written, hang_up
 from kurolproxy.server.state import State
@@ -115,10 +115,27 @@ async def _first_that_answers(exchange: Exchange, model: Model) -> Written:
 
 
 async def _attempt(exchange: Exchange, model: Model, target: Target, key: str | None) -> Written:
-    """Ask one target with one credential."""
+    """Ask one target with one credential, a second time when it refuses a proof."""
     exchange.target = target
-    exchange.progress = Progress()
     translation = _translation(exchange, model, target)
+    try:
+        return await _ask(exchange, target, key, translation)
+    except ProofRefused:
+        bare = translation.without_reasoning()
+        if bare is None:
+            raise
+        # The proofs came from another account, before a failover: the conversation would
+        # be lost for ever, without its old thoughts it goes on.
+        exchange.translation = bare
+        exchange.dropped = bare.dropped
+        return await _ask(exchange, target, key, bare)
+
+
+async def _ask(
+    exchange: Exchange, target: Target, key: str | None, translation: Translation
+) -> Written:
+    """Send the request and hand on the answer."""
+    exchange.progress = Progress()
     answer = await _send(exchange, target, key, translation)
     try:
         exchange.progress.sent = True
@@ -140,7 +157,8 @@ async def _attempt(exchange: Exchange, model: Model, target: Target, key: str | 
 
 def _translation(exchange: Exchange, model: Model, target: Target) -> Translation:
     state, codec, asked = exchange.state, exchange.endpoint.codec, exchange.asked
-    assert asked is not None and exchange.grant is not None
+    assert asked is not None
+    assert exchange.grant is not None
     view = TargetView(
         model=target.model,
         public_model=asked.model,

@@ -58,6 +58,53 @@ def _unsealed(block: Any, family: str | None) -> Any:
     return {"type": "thinking", "thinking": text, "signature": found.proof}
 
 
+def forget(body: dict[str, Any]) -> bool:
+    """Take all thoughts out of the history, and what cannot be asked for without them.
+
+    Args:
+        body: the parsed request; it is edited in place.
+
+    Returns:
+        whether there were any.
+    """
+    messages = [each for each in body.get("messages") or () if isinstance(each, dict)]
+    found = False
+    called = False
+    for message in messages:
+        content = message.get("content")
+        if not isinstance(content, list):
+            continue
+        kept = [block for block in content if _type(block) not in _THOUGHTS]
+        found = found or len(kept) < len(content)
+        message["content"] = kept
+        if message.get("role") == "assistant":
+            called = any(_type(block) == "tool_use" for block in kept)
+    if found:
+        body["messages"] = [each for each in messages if each.get("content") != []]
+        if called and _type(body.get("thinking")) == "enabled":
+            # With a budget the vendor wants the thoughts of the last turn of calls.
+            body["thinking"] = {"type": "disabled"}
+            _keep_no_thoughts(body)
+    return found
+
+
+_THOUGHTS = ("thinking", "redacted_thinking")
+
+
+def _type(value: Any) -> Any:
+    return value.get("type") if isinstance(value, dict) else None
+
+
+def _keep_no_thoughts(body: dict[str, Any]) -> None:
+    """Take out the order to clear old thoughts, which is refused where nobody thinks."""
+    management = body.get("context_management")
+    edits = management.get("edits") if isinstance(management, dict) else None
+    if isinstance(management, dict) and isinstance(edits, list):
+        management["edits"] = [
+            each for each in edits if not str(_type(each)).startswith("clear_thinking")
+        ]
+
+
 def _stateful(top: Mapping[str, Any]) -> None:
     thread = top.get("thread")
     kind = thread.get("type") if isinstance(thread, dict) else thread
@@ -76,4 +123,5 @@ PASSING = PassRules(
     stateful=_stateful,
     headers=("anthropic-version", "anthropic-beta", "x-session-id"),
     defaults={"anthropic-version": VERSION},
+    forget=forget,
 )

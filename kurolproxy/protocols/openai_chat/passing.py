@@ -48,6 +48,26 @@ def _unseal_call(message: dict[str, Any], call: dict[str, Any], family: str | No
         del call["extra_content"]
 
 
+def forget(body: dict[str, Any]) -> bool:
+    """Take every proof out of the history.
+
+    Args:
+        body: the parsed request; it is edited in place.
+
+    Returns:
+        whether there was any.
+    """
+    found = False
+    for message in body.get("messages") or ():
+        calls = message.get("tool_calls") if isinstance(message, dict) else None
+        for call in calls if isinstance(calls, list) else ():
+            extra = call.get("extra_content") if isinstance(call, dict) else None
+            google = extra.get("google") if isinstance(extra, dict) else None
+            if isinstance(google, dict) and google.pop("thought_signature", None) is not None:
+                found = True
+    return found
+
+
 PASSING = PassRules(
     caps=(("max_completion_tokens",), ("max_tokens",)),
     unseal=unseal,
@@ -55,4 +75,5 @@ PASSING = PassRules(
     store="when_present",
     usage_option=True,
     headers=("openai-beta", "x-session-id"),
+    forget=forget,
 )
