@@ -19,6 +19,7 @@ from kurolproxy.server.failures import broken
 from kurolproxy.server.reply import ClientStream, Written
 from kurolproxy.upstream.client import Answer
 
+_NEVER = float("inf")
 _TAIL_S = 0.25
 """How long the end of an upstream's body is awaited so that its connection serves again."""
 
@@ -69,6 +70,7 @@ class Relay:
         "_shown",
         "_target",
         "_translation",
+        "_waits_for_client",
         "_watch",
         "out",
     )
@@ -85,42 +87,50 @@ class Relay:
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._shown = False
+        self._waits_for_client = False
         # Of several attempts the first that shows anything opens the stream.
         self.out: ClientStream = exchange.out or exchange.open_stream()
 
     async def pump(self, answer: Answer) -> None:
         """Move the answer piece by piece until its terminal event."""
-        watch, rewriter, time = self._watch, self._rewriter, self._loop.time
-        idle = self._target.timeouts.idle_timeout_s
+        self._watch.ping = self._ping
+        # One for the whole loop: what a wait is for, and so its error, is kept in fields.
+        with Limit(self._watch, self._expired):
+            await self._loop_of(answer)
+
+    async def _loop_of(self, answer: Answer) -> None:
+        watch, rewriter, out, time = self._watch, self._rewriter, self.out, self._loop.time
+        idle, interval = self._target.timeouts.idle_timeout_s, self._interval
         first = time() + self._target.timeouts.first_content_timeout_s
-        watch.ping = self._ping
         content = False
         while True:
-            with Limit(watch, self._too_slow):
-                now = time()
-                watch.ping_at = now + self._interval
-                watch.deadline = now + idle if content else first
-                data = await answer.read()
+            now = time()
+            watch.ping_at = now + interval
+            watch.deadline = now + idle if content else first
+            data = await answer.read()
             piece = rewriter.feed(data) if data else rewriter.close()
             if rewriter.failure is not None:
                 self._give(piece, flush=content)
                 raise self._failed(rewriter.failure)
-            if not content and rewriter.content:
-                content = self._first_content()
             if rewriter.finished:
                 # Booked before the terminal bytes go out: who got a whole answer is charged.
+                self._first_content()
                 self.book()
                 self._exchange.settle()
                 self._give(piece, flush=True)
                 return
-            if piece:
+            if content:
+                if piece:
+                    out.write(piece)
+            else:
+                content = rewriter.content and self._first_content()
                 self._give(piece, flush=content)
-                if self.out.paused():
-                    await self._drain()
+            if out.paused():
+                await self._drain()
 
     async def spread(self, answer: Answer) -> None:
         """Stream an answer that came whole although a stream was asked for."""
-        with Limit(self._watch, self._too_slow):
+        with Limit(self._watch, self._expired):
             self._watch.deadline = self._loop.time() + self._target.timeouts.answer_timeout_s
             data = await answer.body(self._exchange.state.settings.max_answer_bytes)
         self._rewriter = self._exchange.rewriter = self._translation.spread(data)
@@ -174,15 +184,20 @@ class Relay:
 
     async def _drain(self) -> None:
         """Wait for the client; the upstream is not read meanwhile, which slows it down."""
-        stalled = self._exchange.state.settings.stalled_reader_timeout_s
-        with Limit(self._watch, StalledReader):
-            self._watch.deadline = self._loop.time() + stalled
-            await self.out.drain()
+        self._waits_for_client = True
+        self._watch.ping_at = _NEVER
+        self._watch.deadline = (
+            self._loop.time() + self._exchange.state.settings.stalled_reader_timeout_s
+        )
+        await self.out.drain()
+        self._waits_for_client = False
 
     def _failed(self, failure: Failure) -> UpstreamError:
         return broken(failure, self._translation.view, self._exchange.state.scrubber)
 
-    def _too_slow(self) -> UpstreamTimeout:
+    def _expired(self) -> Exception:
+        if self._waits_for_client:
+            return StalledReader()
         if self._rewriter.content:
             return UpstreamTimeout("The upstream fell silent in the middle of its answer.")
         return UpstreamTimeout("The upstream did not answer in time.")

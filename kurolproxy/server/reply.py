@@ -82,10 +82,11 @@ class ClientStream:
         headers: of the answer, without the framing.
     """
 
-    __slots__ = ("_chunked", "_headers", "_keep", "_request", "started")
+    __slots__ = ("_chunked", "_headers", "_keep", "_request", "_transport", "started")
 
     def __init__(self, request: BaseRequest, headers: Headers) -> None:
         self._request = request
+        self._transport = request.transport
         self._headers = headers
         self._chunked = request.version >= (1, 1)
         self._keep = request.keep_alive and self._chunked
@@ -93,7 +94,7 @@ class ClientStream:
 
     def write(self, piece: bytes) -> None:
         """Write one piece; the first takes the head with it, in one segment."""
-        transport = self._request.transport
+        transport = self._transport
         if transport is None or transport.is_closing():
             return
         if not self.started:
@@ -114,9 +115,8 @@ class ClientStream:
             parts += [b"%x\r\n" % len(piece), piece, b"\r\n"]
         elif piece:
             parts.append(piece)
-        transport = self._request.transport
-        if transport is not None:
-            transport.writelines(parts)
+        if self._transport is not None:
+            self._transport.writelines(parts)
 
     async def drain(self) -> None:
         """Wait while the client does not take what was written.
@@ -132,7 +132,7 @@ class ClientStream:
 
     def end(self) -> Written:
         """Write the end of the body."""
-        transport = self._request.transport
+        transport = self._transport
         if self._chunked and transport is not None and not transport.is_closing():
             transport.write(b"0\r\n\r\n")
         return Written(200, keep_alive=self._keep)

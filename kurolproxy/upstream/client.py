@@ -126,10 +126,11 @@ class _LargeBody(Payload):
 class _SessionAnswer:
     """An answer that comes through aiohttp."""
 
-    __slots__ = ("_response",)
+    __slots__ = ("_content", "_response")
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
+        self._content = response.content
 
     @property
     def status(self) -> int:
@@ -146,7 +147,7 @@ class _SessionAnswer:
 
     async def read(self) -> bytes:
         try:
-            return await self._response.content.readany()
+            return await self._content.readany()
         except (aiohttp.ClientError, OSError) as error:
             raise _broken(error) from None
 
@@ -161,7 +162,7 @@ class _SessionAnswer:
         return b"".join(pieces)
 
     def ended(self) -> bool:
-        return self._response.content.at_eof()
+        return self._content.at_eof()
 
     def close(self) -> None:
         if self.ended():
