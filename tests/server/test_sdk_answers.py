@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from tests.conftest import PLANTED_KEY
 from tests.fakes.answers import SECRET, json_answer, stream_answer
 from tests.fakes.recordings import Figures
-from tests.fakes.upstream import FakeUpstream
+from tests.fakes.upstream import FakeUpstream, SeenRequest
 from tests.server.scripts import (
     DONE,
     MODEL,
@@ -203,6 +204,23 @@ async def test_long_answer_comes_delta_by_delta(
         )
         texts = [each.delta.text async for each in events if each.type == "content_block_delta"]
     assert tuple(text for text in texts if text) == words
+
+
+async def test_answers_of_many_at_once_are_not_mixed_up(sdks: Sdks, fake: FakeUpstream) -> None:
+    def echo(seen: SeenRequest) -> Any:
+        content = seen.json["messages"][-1]["content"]
+        words = content if isinstance(content, str) else content[0]["text"]
+        return vendor(Turn(words=tuple(words), thoughts=(words,)))(seen)
+
+    fake.always(echo)
+    rows = [(f"{at}-{'abc'[at % 3] * at}", *PAIRS[at % len(PAIRS)]) for at in range(48)]
+
+    async def one(words: str, client: str, model: str, stream: bool) -> str:
+        messages: Any = [{"role": "user", "content": words}]
+        return (await sdks.ask(client, model, stream=stream, messages=messages)).text
+
+    heard = await asyncio.gather(*(one(*row) for row in rows))
+    assert heard == [row[0] for row in rows]
 
 
 # --- usage ----------------------------------------------------------------------------------

@@ -142,6 +142,14 @@ async def test_media_of_messages_go_to_chat(
     assert sdks.dropped == []
 
 
+async def test_wish_for_citations_of_a_document_is_a_loss(sdks: Sdks, fake: FakeUpstream) -> None:
+    fake.always(vendor(Turn(words=("x",))))
+    part = {**PLAIN, "title": "a.txt", "citations": {"enabled": True}}
+    await sdks.ask("messages", "c-model", messages=user(part))
+    assert fake.last.json["messages"][0]["content"][1]["text"] == "[file: a.txt]\nGrüße\n"
+    assert sdks.dropped == ["messages.document.citations"]
+
+
 FILE_ID = {"type": "file", "file_id": "file-1"}
 REFUSED: list[tuple[str, str, Any]] = [
     ("file id of Chat", "chat", {"type": "file", "file": {"file_id": "file-1"}}),

@@ -387,6 +387,43 @@ async def test_messages_request_is_told_to_chat(
     assert sdks.dropped == lost
 
 
+def marked(kind: str, count: int) -> list[dict[str, Any]]:
+    mark: dict[str, Any] = {"cache_control": {"type": "ephemeral"}}
+    if kind == "chat":
+        mark = {"prompt_cache_breakpoint": {"mode": "explicit"}}
+    return [{"type": "text", "text": f"t{at}", **mark} for at in range(count)]
+
+
+@pytest.mark.parametrize(("client", "mark"), [("chat", "cache_control"), ("messages", "prompt_")])
+async def test_of_many_cache_marks_the_last_four_win(
+    client: str, mark: str, fake: FakeUpstream, start: Starter, connect: Connect
+) -> None:
+    sdks = connect(await start(toml(fake.base_url, model='cache = "explicit"')))
+    fake.always(vendor(Turn(words=("x",))))
+    model = {"chat": "m-model", "messages": "c-model"}[client]
+    messages: Any = [{"role": "user", "content": marked(client, 6)}]
+    await sdks.ask(client, model, messages=messages)
+    content = fake.last.json["messages"][0]["content"]
+    found = [any(name.startswith(mark) for name in each) for each in content]
+    assert found == [False, False, True, True, True, True]
+    assert sdks.dropped == ["messages.text.cache"]
+
+
+async def test_long_talk_of_a_chat_client_is_worth_a_cache(sdks: Sdks, fake: FakeUpstream) -> None:
+    fake.always(vendor(Turn(words=("x",))))
+    talk: Any = [*HI, {"role": "assistant", "content": "Yes?"}, {"role": "user", "content": "Go."}]
+    for messages, cached in ((HI, None), (talk[:2], None), (talk, {"type": "ephemeral"})):
+        await sdks.ask("chat", "m-model", messages=messages)
+        assert fake.last.json.get("cache_control") == cached
+
+
+async def test_losses_are_named_at_the_head_of_a_stream(sdks: Sdks, fake: FakeUpstream) -> None:
+    fake.always(vendor(Turn(words=("x",))))
+    heard = await sdks.ask("chat", "m-model", stream=True, seed=3)
+    assert heard.text == "x"
+    assert sdks.dropped == ["seed"]
+
+
 # --- what cannot be translated ------------------------------------------------------------------
 
 REFUSED: list[tuple[str, str, dict[str, Any], str | None]] = [

@@ -238,6 +238,61 @@ async def test_upstreams_without_ids_get_ids_of_ours(
     assert heard.finish == "tool_use"
 
 
+async def test_call_that_is_cut_keeps_its_pieces_and_its_reason(
+    sdks: Sdks, fake: FakeUpstream
+) -> None:
+    fake.always(vendor(Turn(calls=(Said("c", "weather", ('{"ci', 'ty": "Os')),), end="length")))
+    chunks = await sdks.chat.chat.completions.create(
+        model="m-model", messages=HI, stream=True, tools=TOOLS["chat"]
+    )
+    seen = [each.choices[0] async for each in chunks if each.choices]
+    calls = [call for choice in seen for call in choice.delta.tool_calls or ()]
+    assert "".join(call.function.arguments for call in calls) == '{"city": "Os'
+    assert [each.finish_reason for each in seen if each.finish_reason] == ["length"]
+
+
+CALLED = {"name": "ping", "arguments": "{}"}
+CALLED_CHUNK = tool_chunk(0, id="c", type="function", function=CALLED)
+
+
+async def test_words_behind_a_call_get_a_block_of_their_own(sdks: Sdks, fake: FakeUpstream) -> None:
+    frames = [
+        chunk({"role": "assistant", "content": "before"}),
+        CALLED_CHUNK,
+        chunk({"content": "behind"}),
+        chunk({}, "stop"),
+        DONE,
+    ]
+    fake.always(stream_answer(frames))
+    heard = await ask(sdks, "messages", "c-model", stream=True)
+    assert [each.type for each in heard.raw.content] == ["text", "tool_use", "text"]
+    assert (heard.text, heard.finish) == ("beforebehind", "tool_use")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("calls", "told", "seen"),
+    [
+        (True, "stop", "tool_use"),
+        (True, "a_new_one", "tool_use"),
+        (True, "content_filter", "refusal"),
+        (False, "tool_calls", "end_turn"),
+        (False, "function_call", "end_turn"),
+    ],
+)
+async def test_answer_ends_in_calls_when_there_are_calls(
+    calls: bool, told: str, seen: str, stream: bool, sdks: Sdks, fake: FakeUpstream
+) -> None:
+    whole = chat_whole(Turn(words=("x",)))
+    whole["choices"][0]["finish_reason"] = told
+    if calls:
+        call = {"id": "c", "type": "function", "function": CALLED}
+        whole["choices"][0]["message"]["tool_calls"] = [call]
+    frames = [chunk({"content": "x"}), *([CALLED_CHUNK] * calls), chunk({}, told), DONE]
+    fake.always(stream_answer(frames) if stream else json_answer(whole))
+    assert (await ask(sdks, "messages", "c-model", stream=stream)).finish == seen
+
+
 # --- declarations and choices -------------------------------------------------------------------
 
 
@@ -441,6 +496,23 @@ async def test_free_form_tool_becomes_a_function_and_its_input_comes_back_bare(
     assert heard.calls == [("c1", "patch", text)]
     assert heard.raw.choices[0].message.tool_calls[0].type == "custom"
     assert heard.finish == "tool_calls"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_free_form_tool_whose_call_is_cut_gets_what_came(
+    stream: bool, sdks: Sdks, fake: FakeUpstream
+) -> None:
+    pieces = ('{"input": "half', " of it")
+    if stream:
+        fake.always(vendor(Turn(calls=(Said("c1", "patch", pieces),), end="length")))
+        want = "".join(pieces)
+    else:
+        # A whole Messages answer holds an object, whatever the model wrote.
+        fake.always(vendor(Turn(calls=(Said("c1", "patch", ('{"other": 1}',)),), end="length")))
+        want = '{"other":1}'
+    heard = await sdks.ask("chat", "m-model", tools=CUSTOM, stream=stream)
+    assert heard.calls == [("c1", "patch", want)]
+    assert heard.finish == "length"
 
 
 async def test_history_of_a_free_form_tool_goes_to_messages(sdks: Sdks, fake: FakeUpstream) -> None:
@@ -828,3 +900,21 @@ async def test_functions_of_old_clients_are_answered_in_their_form(
     assert json.loads(said.function_call.arguments) == {"city": "Oslo"}
     assert heard.finish == "function_call"
     assert sdks.dropped == []
+
+
+async def test_history_of_old_clients_pairs_results_by_name(sdks: Sdks, fake: FakeUpstream) -> None:
+    fake.always(vendor(Turn(words=("x",))))
+    called = {"name": "weather", "arguments": '{"city": "Oslo"}'}
+    history: Any = [
+        *HI,
+        {"role": "assistant", "content": None, "function_call": called},
+        {"role": "function", "name": "weather", "content": "rain"},
+    ]
+    functions: Any = [{"name": "weather", "parameters": SCHEMA}]
+    await sdks.ask("chat", "m-model", messages=history, functions=functions)
+    _, said, result = fake.last.json["messages"]
+    (use,) = said["content"]
+    assert (use["name"], use["input"]) == ("weather", {"city": "Oslo"})
+    assert result["content"] == [
+        {"type": "tool_result", "tool_use_id": use["id"], "content": "rain"}
+    ]
