@@ -235,5 +235,6 @@ async def test_key_with_a_line_break_is_refused_and_not_shown(site: Site) -> Non
     async with RawUpstream([READ]) as server:
         args = ("ask", "m", "Hi!", "--key", "sk-kurol-se\ncret", "--base-url", server.base_url)
         result = await asyncio.to_thread(site.run, *args)
+        await server.client_gone(LIMIT_S)
     assert result.exit_code == 2
     assert "cret" not in result.stderr
