@@ -639,8 +639,9 @@ REFUSAL = "messages.1.content.0: Invalid `signature` in `thinking` block"
 NATIVE = {"type": "thinking", "thinking": TEXT, "signature": SIGNATURE}
 
 
+@pytest.mark.parametrize("stream", [False, True])
 async def test_refused_proof_of_a_chat_client_is_left_out_in_a_second_try(
-    sdks: Sdks, fake: FakeUpstream
+    stream: bool, sdks: Sdks, fake: FakeUpstream
 ) -> None:
     fake.answer(failure(400, REFUSAL, protocol="anthropic"))
     fake.always(vendor(Turn(words=("Done.",))))
@@ -650,7 +651,8 @@ async def test_refused_proof_of_a_chat_client_is_left_out_in_a_second_try(
         "function": {"name": "look", "arguments": "{}"},
         "extra_content": {"google": {"thought_signature": token()}},
     }
-    await chat_turn(sdks, {"role": "assistant", "content": None, "tool_calls": [call]})
+    said = {"role": "assistant", "content": None, "tool_calls": [call]}
+    await chat_turn(sdks, said, stream=stream)
     first, second = (each.json for each in fake.requests)
     assert first["messages"][1]["content"][0] == NATIVE
     use = {"type": "tool_use", "id": "c1", "name": "look", "input": {}}
