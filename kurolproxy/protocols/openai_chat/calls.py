@@ -25,8 +25,8 @@ from kurolproxy.ir import (
     StreamEvent,
     ToolHead,
 )
-from kurolproxy.protocols import wire
 from kurolproxy.protocols.base import AnswerContext
+from kurolproxy.protocols.openai_chat.arguments import ArgumentsEnd
 from kurolproxy.protocols.openai_chat.messages import thought_signature
 from kurolproxy.protocols.openai_chat.vocabulary import (
     chat_seal,
@@ -91,15 +91,16 @@ class Blocks:
 class _Call:
     """One call of the stream."""
 
-    __slots__ = ("args", "checked", "ended", "head", "proof")
+    __slots__ = ("args", "checked", "end", "ended", "head", "proof")
 
     def __init__(self, head: ToolHead) -> None:
         self.head = head
         self.args: list[str] = []
         self.proof = ""
         self.ended = False
-        # How many fragments were there when the arguments were last found incomplete.
+        # How many fragments were looked at: none while nobody waits for the end.
         self.checked = 0
+        self.end = ArgumentsEnd()
 
     def learn(self, head: ToolHead, proof: str | None) -> None:
         """Take what a later delta says first; what is repeated does not count."""
@@ -114,18 +115,10 @@ class _Call:
         if self.head.kind == "custom":
             # Free text: nothing in it says where it ends.
             return True
-        if self.checked == len(self.args):
-            return False
+        for fragment in self.args[self.checked :]:
+            self.end.feed(fragment)
         self.checked = len(self.args)
-        text = "".join(self.args)
-        # Most fragments end in the middle of something: parsing them would be for nothing.
-        if not text.rstrip().endswith(("}", "]", '"', "l", "e")):
-            return False
-        try:
-            wire.loads(text)
-        except wire.WireError:
-            return False
-        return True
+        return self.end.whole(self.args)
 
 
 class CallQueue:
