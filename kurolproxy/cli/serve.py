@@ -71,7 +71,6 @@ async def _serve(config: Config) -> None:
         _log(gateway, "stopping")
     finally:
         await gateway.stop()
-    _log(gateway, "stopped")
 
 
 def _log(gateway: Gateway, name: str, **fields: object) -> None:

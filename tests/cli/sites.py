@@ -141,13 +141,14 @@ class Served:
 
     def events(self) -> list[dict[str, Any]]:
         """Return what was logged so far, but for the requests."""
-        lines = [json.loads(line) for line in self.log_path.read_text().splitlines()]
+        text = self.log_path.read_text()
+        lines = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
         return [line for line in lines if line["event"] != "request"]
 
     @property
     def started(self) -> dict[str, Any]:
         """The line that it logged when it listened."""
-        return self.events()[0]
+        return next(each for each in self.events() if each["event"] == "started")
 
     @property
     def base_url(self) -> str:
@@ -156,7 +157,7 @@ class Served:
     async def wait(self) -> None:
         """Wait until it listens."""
         async with asyncio.timeout(LIMIT_S):
-            while not self.log_path.read_text().endswith("\n"):
+            while not any(each["event"] == "started" for each in self.events()):
                 assert self.process.returncode is None, "serve has ended"
                 await asyncio.sleep(0.02)  # another process: nothing here could tell us
 
