@@ -6,11 +6,10 @@ import base64
 import json
 from typing import Any
 
-import anthropic
 import pytest
 
 from tests.conftest import Starter, toml
-from tests.fakes.answers import failure, json_answer, stream_answer
+from tests.fakes.answers import json_answer, stream_answer
 from tests.fakes.upstream import FakeUpstream
 from tests.server.conftest import Connect
 from tests.server.scripts import (
@@ -23,74 +22,23 @@ from tests.server.scripts import (
     vendor,
 )
 from tests.server.sdks import HI, Sdks
-
-# No base64, and characters that a careless re-encoding would change.
-SIGNATURE = 'EqQBCkYIBxgCKkD/+sig==\u00e9 "quoted" \\u0041'
-THOUGHTS = ("Let me ", "think \u2026\n")
-TEXT = "".join(THOUGHTS)
-ASKING = Turn(
-    thoughts=THOUGHTS,
-    signature=SIGNATURE,
-    words=("Looking.",),
-    calls=(Said("toolu_1", "look", ('{"at":1}',)),),
+from tests.server.thoughts import (
+    ADAPTIVE,
+    ASKING,
+    CHAT_TOOLS,
+    SIGNATURE,
+    TEXT,
+    THOUGHTS,
+    TOOLS,
+    USE,
+    chat_turn,
+    messages_turn,
+    opened,
+    returned,
+    sent_blocks,
+    signature_of,
+    token,
 )
-CHAT_TOOLS: Any = [{"type": "function", "function": {"name": "look", "parameters": {}}}]
-TOOLS: Any = [{"name": "look", "input_schema": {"type": "object", "properties": {}}}]
-ADAPTIVE: Any = {"type": "adaptive"}
-
-
-def token(**changes: Any) -> str:
-    """Return a seal as the protocol notes describe it."""
-    body = {"p": "a", "f": "claude", "s": SIGNATURE, "t": TEXT, **changes}
-    whole = b"kx1" + json.dumps({k: v for k, v in body.items() if v is not None}).encode()
-    return base64.b64encode(whole).decode()
-
-
-def opened(seal: str) -> dict[str, Any]:
-    """Return what a seal holds."""
-    raw = base64.b64decode(seal, validate=True)
-    assert raw.startswith(b"kx1")
-    value: dict[str, Any] = json.loads(raw[3:])
-    return value
-
-
-def signature_of(call: Any) -> str:
-    """Return the token that a call of a Chat answer carries."""
-    plain = call.to_dict()
-    found: str = plain["extra_content"]["google"]["thought_signature"]
-    return found
-
-
-async def chat_turn(
-    sdks: Sdks, said: dict[str, Any], model: str = "m-model", *, stream: bool = False
-) -> None:
-    """Return a Chat answer with the results of its calls."""
-    results = [
-        {"role": "tool", "tool_call_id": call["id"], "content": "seen"}
-        for call in said["tool_calls"]
-    ]
-    history: Any = [*HI, said, *results]
-    await sdks.ask(
-        "chat", model, stream=stream, messages=history, tools=CHAT_TOOLS, reasoning_effort="high"
-    )
-
-
-def returned(heard: Any) -> dict[str, Any]:
-    """Return a Chat answer as a client puts it into its history."""
-    plain = heard.raw.choices[0].message.to_dict()
-    kept = ("role", "content", "reasoning_content", "tool_calls")
-    said = {name: plain[name] for name in kept if plain.get(name) is not None}
-    for call in said["tool_calls"]:
-        call.pop("index", None)
-        call["function"].pop("parsed_arguments", None)
-    return said
-
-
-def sent_blocks(fake: FakeUpstream, at: int = 1) -> list[dict[str, Any]]:
-    """Return the content of one message that the upstream got."""
-    content: list[dict[str, Any]] = fake.last.json["messages"][at]["content"]
-    return content
-
 
 # --- the round trip of a Chat client ------------------------------------------------------------
 
@@ -284,22 +232,6 @@ def _fields(turn: Turn) -> dict[str, Any]:
     }
 
 
-async def messages_turn(
-    sdks: Sdks, content: list[Any], model: str, *, call: str = "toolu_1", **more: Any
-) -> None:
-    """Return a Messages answer with the result of its call."""
-    result = {"type": "tool_result", "tool_use_id": call, "content": "seen"}
-    history: Any = [
-        *HI,
-        {"role": "assistant", "content": content},
-        {"role": "user", "content": [result]},
-    ]
-    await sdks.ask("messages", model, messages=history, tools=TOOLS, **more)
-
-
-USE = {"type": "tool_use", "id": "toolu_1", "name": "look", "input": {}}
-
-
 @pytest.mark.parametrize("stream", [False, True])
 async def test_messages_client_sees_the_reasoning_of_a_chat_upstream(
     stream: bool, sdks: Sdks, fake: FakeUpstream
@@ -442,301 +374,3 @@ async def test_proofs_in_what_a_chat_client_passes_through(
     if sent is not None:
         want["google"] = {"thought_signature": sent}
     assert fake.last.json["messages"][1]["tool_calls"] == [{**call, "extra_content": want}]
-
-
-# --- how much to think --------------------------------------------------------------------------
-
-EFFORTS: list[tuple[str, Any, Any]] = [
-    ("none", {"type": "disabled"}, None),
-    ("minimal", ADAPTIVE, "low"),
-    ("low", ADAPTIVE, "low"),
-    ("medium", ADAPTIVE, "medium"),
-    ("high", ADAPTIVE, "high"),
-    ("xhigh", ADAPTIVE, "xhigh"),
-    ("max", ADAPTIVE, "max"),
-]
-
-
-@pytest.mark.parametrize(("effort", "thinking", "sent"), EFFORTS, ids=[row[0] for row in EFFORTS])
-async def test_effort_of_chat_becomes_adaptive_thinking(
-    effort: Any, thinking: Any, sent: str | None, sdks: Sdks, fake: FakeUpstream
-) -> None:
-    fake.always(vendor(Turn(words=("x",))))
-    await sdks.ask("chat", "m-model", reasoning_effort=effort)
-    assert fake.last.json["thinking"] == thinking
-    assert fake.last.json.get("output_config", {}).get("effort") == sent
-    assert sdks.dropped == []
-
-
-BUDGETS = [
-    ("none", None),
-    ("minimal", 1024),
-    ("low", 2048),
-    ("medium", 8192),
-    ("high", 16384),
-    ("xhigh", 32768),
-    ("max", 65536),
-]
-
-
-async def test_effort_of_chat_becomes_a_budget_for_older_models(
-    fake: FakeUpstream, start: Starter, connect: Connect
-) -> None:
-    sdks = connect(await start(toml(fake.base_url, model='thinking = "budget"')))
-    fake.always(vendor(Turn(words=("x",))))
-    for effort, budget in BUDGETS:
-        await sdks.ask("chat", "m-model", reasoning_effort=effort, max_tokens=100_000)
-        body = fake.last.json
-        want = None if budget is None else {"type": "enabled", "budget_tokens": budget}
-        assert body.get("thinking") == want, effort
-        assert "output_config" not in body
-        assert body["max_tokens"] == 100_000
-        assert sdks.dropped == []
-
-
-@pytest.mark.parametrize(
-    ("cap", "budget"), [(20_000, 16_384), (10_000, 8_976), (2_048, 1_024), (2_047, None)]
-)
-async def test_budget_leaves_room_for_an_answer(
-    cap: int, budget: int | None, fake: FakeUpstream, start: Starter, connect: Connect
-) -> None:
-    sdks = connect(await start(toml(fake.base_url, model='thinking = "budget"')))
-    fake.always(vendor(Turn(words=("x",))))
-    await sdks.ask("chat", "m-model", reasoning_effort="high", max_tokens=cap)
-    want = None if budget is None else {"type": "enabled", "budget_tokens": budget}
-    assert fake.last.json.get("thinking") == want
-    assert fake.last.json["max_tokens"] == cap
-    assert sdks.dropped == ([] if budget else ["reasoning_effort"])
-
-
-FLAGS: list[tuple[str, str, Any, Any]] = [
-    ("thinking_can_disable = false", "none", ADAPTIVE, "low"),
-    ('efforts = ["low", "high"]', "medium", ADAPTIVE, "low"),
-    ('efforts = ["low", "high"]', "max", ADAPTIVE, "high"),
-    ('efforts = ["medium", "high"]', "low", ADAPTIVE, "medium"),
-    ('thinking = "none"', "high", None, None),
-]
-
-
-@pytest.mark.parametrize(("flag", "effort", "thinking", "sent"), FLAGS)
-async def test_effort_is_fitted_to_the_model(
-    flag: str,
-    effort: Any,
-    thinking: Any,
-    sent: str | None,
-    fake: FakeUpstream,
-    start: Starter,
-    connect: Connect,
-) -> None:
-    sdks = connect(await start(toml(fake.base_url, model=flag)))
-    fake.always(vendor(Turn(words=("x",))))
-    await sdks.ask("chat", "m-model", reasoning_effort=effort)
-    assert fake.last.json.get("thinking") == thinking
-    assert fake.last.json.get("output_config", {}).get("effort") == sent
-
-
-async def test_client_that_says_nothing_about_thinking_changes_nothing(
-    sdks: Sdks, fake: FakeUpstream
-) -> None:
-    fake.always(vendor(Turn(words=("x",))))
-    await sdks.ask("chat", "m-model")
-    assert "thinking" not in fake.last.json
-    await sdks.ask("messages", "c-model")
-    assert "reasoning_effort" not in fake.last.json
-
-
-TO_EFFORT: list[tuple[str, Any, Any, str | None]] = [
-    ("disabled", {"type": "disabled"}, None, "none"),
-    ("budget 1024", {"type": "enabled", "budget_tokens": 1024}, None, "minimal"),
-    ("budget 1025", {"type": "enabled", "budget_tokens": 1025}, None, "low"),
-    ("budget 4096", {"type": "enabled", "budget_tokens": 4096}, None, "low"),
-    ("budget 12288", {"type": "enabled", "budget_tokens": 12288}, None, "medium"),
-    ("budget 24576", {"type": "enabled", "budget_tokens": 24576}, None, "high"),
-    ("budget 31999", {"type": "enabled", "budget_tokens": 31999}, None, "xhigh"),
-    ("adaptive", ADAPTIVE, None, None),
-    ("between tools", {"type": "between_tools"}, None, None),
-    ("adaptive with an effort", ADAPTIVE, "medium", "medium"),
-    ("effort alone", None, "max", "max"),
-]
-
-
-@pytest.mark.parametrize(
-    ("thinking", "effort", "sent"), [row[1:] for row in TO_EFFORT], ids=[r[0] for r in TO_EFFORT]
-)
-async def test_thinking_of_messages_becomes_an_effort(
-    thinking: Any, effort: Any, sent: str | None, sdks: Sdks, fake: FakeUpstream
-) -> None:
-    fake.always(vendor(Turn(words=("x",))))
-    more: Any = {} if thinking is None else {"thinking": thinking}
-    if effort is not None:
-        more["output_config"] = {"effort": effort}
-    await sdks.ask("messages", "c-model", max_tokens=60_000, **more)
-    assert fake.last.json.get("reasoning_effort") == sent
-    assert "thinking" not in fake.last.json
-    assert sdks.dropped == []
-
-
-async def test_effort_of_the_last_turn_wins(sdks: Sdks, fake: FakeUpstream) -> None:
-    fake.always(vendor(Turn(words=("x",))))
-    history: Any = [
-        *HI,
-        {"role": "system", "content": "Hurry.", "output_config": {"effort": "low"}},
-    ]
-    await sdks.ask(
-        "messages",
-        "c-model",
-        messages=history,
-        thinking=ADAPTIVE,
-        output_config={"effort": "high"},
-    )
-    assert fake.last.json["reasoning_effort"] == "low"
-
-
-async def test_effort_is_left_out_with_tools_where_the_vendor_refuses_the_pair(
-    fake: FakeUpstream, start: Starter, connect: Connect
-) -> None:
-    sdks = connect(await start(toml(fake.base_url, model="no_effort_with_tools = true")))
-    fake.always(vendor(Turn(words=("x",))))
-    more: Any = {"thinking": ADAPTIVE, "output_config": {"effort": "high"}}
-    await sdks.ask("messages", "c-model", tools=TOOLS, **more)
-    assert "reasoning_effort" not in fake.last.json
-    assert sdks.dropped == ["thinking"]
-    await sdks.ask("messages", "c-model", **more)
-    assert fake.last.json["reasoning_effort"] == "high"
-
-
-# --- a turn of calls whose thoughts are lost ----------------------------------------------------
-
-
-async def test_budget_thinking_is_off_when_the_last_turn_of_calls_has_lost_its_thoughts(
-    fake: FakeUpstream, start: Starter, connect: Connect
-) -> None:
-    sdks = connect(await start(toml(fake.base_url, model='thinking = "budget"')))
-    fake.always(vendor(ASKING, Turn(words=("Done.",))))
-    said = returned(
-        await sdks.ask("chat", "m-model", tools=CHAT_TOOLS, reasoning_effort="low", max_tokens=9000)
-    )
-    await chat_turn(sdks, said)
-    assert sent_blocks(fake)[0]["type"] == "thinking"
-    assert fake.last.json["thinking"] == {"type": "enabled", "budget_tokens": 7168}
-    for call in said["tool_calls"]:
-        del call["extra_content"]
-    await chat_turn(sdks, said)
-    assert [each["type"] for each in sent_blocks(fake)] == ["text", "tool_use"]
-    assert "thinking" not in fake.last.json
-
-
-async def test_adaptive_thinking_stays_on_without_them(sdks: Sdks, fake: FakeUpstream) -> None:
-    fake.always(vendor(Turn(words=("Done.",))))
-    call = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
-    await chat_turn(sdks, {"role": "assistant", "content": None, "tool_calls": [call]})
-    assert fake.last.json["thinking"] == ADAPTIVE
-
-
-# --- a proof that the vendor refuses ------------------------------------------------------------
-
-REFUSAL = "messages.1.content.0: Invalid `signature` in `thinking` block"
-NATIVE = {"type": "thinking", "thinking": TEXT, "signature": SIGNATURE}
-
-
-@pytest.mark.parametrize("stream", [False, True])
-async def test_refused_proof_of_a_chat_client_is_left_out_in_a_second_try(
-    stream: bool, sdks: Sdks, fake: FakeUpstream
-) -> None:
-    fake.answer(failure(400, REFUSAL, protocol="anthropic"))
-    fake.always(vendor(Turn(words=("Done.",))))
-    call = {
-        "id": "c1",
-        "type": "function",
-        "function": {"name": "look", "arguments": "{}"},
-        "extra_content": {"google": {"thought_signature": token()}},
-    }
-    said = {"role": "assistant", "content": None, "tool_calls": [call]}
-    await chat_turn(sdks, said, stream=stream)
-    first, second = (each.json for each in fake.requests)
-    assert first["messages"][1]["content"][0] == NATIVE
-    use = {"type": "tool_use", "id": "c1", "name": "look", "input": {}}
-    assert second["messages"][1]["content"] == [use]
-    assert {**second, "messages": 0} == {**first, "messages": 0}
-    assert sdks.dropped == ["messages.reasoning"]
-
-
-BUDGET: Any = {"type": "enabled", "budget_tokens": 2000}
-CLEARING = {"edits": [{"type": "clear_thinking_20251015"}, {"type": "clear_tool_uses_20250919"}]}
-
-
-@pytest.mark.parametrize("thinking", [ADAPTIVE, BUDGET], ids=["adaptive", "budget"])
-async def test_refused_proof_that_passed_through_is_left_out_in_a_second_try(
-    thinking: Any, sdks: Sdks, fake: FakeUpstream
-) -> None:
-    fake.answer(failure(400, REFUSAL, protocol="anthropic"))
-    fake.always(vendor(Turn(words=("Done.",))))
-    old: Any = [
-        *HI,
-        {"role": "assistant", "content": [NATIVE]},
-        {"role": "user", "content": "More."},
-        {"role": "assistant", "content": [NATIVE, USE]},
-        {
-            "role": "user",
-            "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": "seen"}],
-        },
-    ]
-    more: Any = {"thinking": thinking, "extra_body": {"context_management": CLEARING}}
-    await sdks.ask("messages", "m-model", messages=old, tools=TOOLS, max_tokens=9000, **more)
-    first, second = (each.json for each in fake.requests)
-    assert first["messages"] == old
-    assert second["messages"] == [old[0], old[2], {**old[3], "content": [USE]}, old[4]]
-    if thinking == BUDGET:
-        # With a budget the vendor would miss the thoughts of the call.
-        assert second["thinking"] == {"type": "disabled"}
-        assert second["context_management"] == {"edits": CLEARING["edits"][1:]}
-    else:
-        assert second["thinking"] == ADAPTIVE
-        assert second["context_management"] == CLEARING
-    assert sdks.dropped == ["messages.reasoning"]
-
-
-@pytest.mark.parametrize("client", ["chat", "messages"])
-async def test_refused_proof_on_chat_is_left_out_in_a_second_try(
-    client: str, fake: FakeUpstream, start: Starter, connect: Connect
-) -> None:
-    sdks = connect(await start(toml(fake.base_url)))
-    fake.answer(failure(400, "thought_signature is not valid"))
-    fake.always(vendor(Turn(words=("Done.",))))
-    if client == "chat":
-        call = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
-        carried = {**call, "extra_content": {"google": {"thought_signature": "Google's own"}}}
-        said = {"role": "assistant", "content": None, "tool_calls": [carried]}
-        await chat_turn(sdks, said, "c-model")
-    else:
-        thought = {"type": "thinking", "thinking": "", "signature": token(p="g", f="gpt", t=None)}
-        await messages_turn(sdks, [thought, USE], "c-model")
-    before, after = (each.json["messages"][1]["tool_calls"][0] for each in fake.requests)
-    assert before["extra_content"]["google"]["thought_signature"]
-    assert "thought_signature" not in str(after)
-    assert sdks.dropped == ["messages.reasoning"]
-
-
-@pytest.mark.parametrize(
-    ("model", "content", "headers"),
-    [
-        ("m-model", [USE], {}),
-        ("m-model", [NATIVE, USE], {"x-kurol-strict": "1"}),
-        ("c-model", [NATIVE, USE], {}),
-    ],
-    ids=["no thoughts", "strict", "never sent"],
-)
-async def test_there_is_no_second_try_without_anything_to_leave_out(
-    model: str, content: list[Any], headers: Any, sdks: Sdks, fake: FakeUpstream
-) -> None:
-    fake.always(failure(400, REFUSAL))
-    with pytest.raises(anthropic.BadRequestError, match="Invalid `signature`"):
-        await messages_turn(sdks, content, model, extra_headers=headers)
-    assert len(fake.requests) == 1
-
-
-async def test_second_refusal_of_a_proof_is_the_answer(sdks: Sdks, fake: FakeUpstream) -> None:
-    fake.always(failure(400, REFUSAL, protocol="anthropic"))
-    with pytest.raises(anthropic.BadRequestError, match="Invalid `signature`"):
-        await messages_turn(sdks, [NATIVE, USE], "m-model")
-    assert len(fake.requests) == 2
