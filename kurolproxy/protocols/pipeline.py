@@ -153,7 +153,7 @@ def _restored(head: ToolHead, origin: Origin | None) -> ToolHead:
 
 def _unwrapped(arguments: str) -> str:
     try:
-        value = wire.loads(arguments)
+        value = wire.load_exact(arguments.encode("utf-8", "surrogatepass"))
     except wire.WireError:
         return arguments
     if not isinstance(value, dict) or "input" not in value:

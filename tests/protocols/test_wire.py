@@ -190,3 +190,64 @@ def test_quote_writes_any_text(text: str) -> None:
 
 def test_quote_mends_a_lone_half() -> None:
     assert json.loads(wire.quote("a\ud800b")) == "a\ufffdb"
+
+
+# --- integers of more than 64 bits ------------------------------------------------------------
+
+NUMBERS = [
+    ("largest", b"[18446744073709551615]", False),
+    ("one more", b"[18446744073709551616]", True),
+    ("smallest", b"[-9223372036854775808]", False),
+    ("one less", b"[-9223372036854775809]", True),
+    ("at the end of a member", b'{"a": {"b":100000000000000000000}}', True),
+    ("alone", b"123456789012345678901234567890", True),
+    ("fraction", b"[0.123456789012345678901234567890]", False),
+    ("float with many digits", b"[123456789012345678901234567890.5]", False),
+    ("exponent", b"[123456789012345678901234567890e1,1e30]", False),
+    ("digits of an exponent", b"[1e-00000000000000000000000001]", False),
+    ("string", b'{"123456789012345678901234567890":"123456789012345678901234567890"}', False),
+    ("behind a string", rb'["\\",123456789012345678901234567890,"\""]', True),
+    ("behind an escaped quote", rb'["\",123456789012345678901234567890,"]', False),
+]
+
+
+@pytest.mark.parametrize(
+    ("data", "big"), [case[1:] for case in NUMBERS], ids=[case[0] for case in NUMBERS]
+)
+def test_integers_of_more_than_64_bits_are_found_outside_of_strings(data: bytes, big: bool) -> None:
+    assert wire.has_big_integer(data) is big
+
+
+@given(st.recursive(st.integers(-(2**70), 2**70) | st.text(max_size=3), st.lists, max_leaves=9))
+def test_a_document_has_a_big_integer_exactly_when_it_changes_in_the_parser(value: Any) -> None:
+    document = json.dumps([value]).encode()
+    changed = json.dumps(wire.loads(document)) != json.dumps([value])
+    assert wire.has_big_integer(document) is changed
+
+
+def test_request_with_a_big_integer_is_refused() -> None:
+    wire.refuse_big_integers(b'{"id":"123456789012345678901234567890","n":1}')
+    with pytest.raises(BadRequest, match="integer of more than 64 bits"):
+        wire.refuse_big_integers(b'{"id":123456789012345678901234567890}')
+
+
+def test_a_document_is_read_exactly_and_written_as_it_was() -> None:
+    document = '{"id":123456789012345678901234567890,"in":[-9223372036854775809,1.5,"é"]}'
+    value = wire.load_exact(document.encode())
+    assert value["id"] == 123456789012345678901234567890
+    assert wire.compact(value) == document
+
+
+def test_a_mended_document_is_read_exactly() -> None:
+    data = b'\xef\xbb\xbf["\xff","\\ud800",100000000000000000000]'
+    assert wire.load_exact(data) == ["\ufffd", "\ufffd", 10**20]
+
+
+def test_an_integer_beyond_every_float_is_refused() -> None:
+    # So none is ever longer than what Python turns into an integer.
+    with pytest.raises(wire.WireError):
+        wire.load_exact(b"[%b]" % (b"9" * 5_000))
+
+
+def test_raw_text_is_written_as_it_is() -> None:
+    assert wire.dumps({"a": wire.raw('{"b": 1}')}) == b'{"a":{"b": 1}}'

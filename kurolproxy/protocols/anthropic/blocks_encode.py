@@ -251,10 +251,20 @@ class BlockEncoder:
             "type": "tool_use",
             "id": names.sanitise(take(part, "id")),
             "name": self._tools.encode(part.name, part.ns),
-            "input": tool_input(take(part, "args"), custom=part.kind == "custom"),
+            "input": self._input(part),
         }
         self._hints.note(part, block)
         return block
+
+    def _input(self, part: ToolCall) -> dict[str, Any]:
+        args = self._reader.take(part, "args")
+        if part.kind != "custom" and wire.has_big_integer(args.encode("utf-8", "replace")):
+            raise BadRequest(
+                f"messages: the arguments of the call of {part.name} hold an integer of more "
+                "than 64 bits, which cannot be translated.",
+                param="messages",
+            )
+        return tool_input(args, custom=part.kind == "custom")
 
     def _result(self, part: ToolResult) -> Block:
         take = self._reader.take

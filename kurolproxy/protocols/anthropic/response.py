@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kurolproxy.ir import Block, Response, StreamEvent
+from kurolproxy.protocols import wire
 from kurolproxy.protocols.anthropic.answer import (
     citation,
     dump,
@@ -67,7 +68,7 @@ def _block(block: Block, answer: AnswerContext) -> dict[str, Any] | None:
             "type": "tool_use",
             "id": tool_id(block.tool, answer),
             "name": tool_name(block.tool),
-            "input": tool_input(block.text),
+            "input": _input(block.text),
         }
     if block.kind == "reasoning":
         return _thinking(block, answer)
@@ -77,6 +78,16 @@ def _block(block: Block, answer: AnswerContext) -> dict[str, Any] | None:
     if block.citations:
         text["citations"] = [citation(each) for each in block.citations]
     return text
+
+
+def _input(args: str) -> Any:
+    """Return a call's input; integers that no number of ours can hold travel as text."""
+    given = tool_input(args)
+    # Arguments that are no object stand in the input as a string, which loses nothing.
+    exact = given.keys() != {"input"} or given["input"] != args
+    if exact and wire.has_big_integer(args.encode("utf-8", "replace")):
+        return wire.raw(args.strip())
+    return given
 
 
 def _thinking(block: Block, answer: AnswerContext) -> dict[str, Any] | None:

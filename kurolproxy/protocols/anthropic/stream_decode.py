@@ -372,7 +372,7 @@ class MessagesDecoder:
             return []
         # The last frame of a whole stream may lack its empty line; a torn one is no JSON.
         name, data = read_frame(self._splitter.rest())
-        event = _loaded(data)
+        event = _loaded(data, wire.load_exact)
         if event is not None:
             self._assembly.event(name, event)
         self._assembly.fail("the stream ended before its message did")
@@ -380,7 +380,8 @@ class MessagesDecoder:
 
     def _frame(self, frame: bytes) -> None:
         if frame.startswith(_DELTA_FRAME):
-            event = _loaded(frame[len(_DELTA_FRAME) :])
+            # Numbers of a delta are its index only: arguments come as text.
+            event = _loaded(frame[len(_DELTA_FRAME) :], wire.load_upstream)
             if event is not None:
                 if not self._assembly.more(event):
                     self._assembly.event("content_block_delta", event)
@@ -388,16 +389,16 @@ class MessagesDecoder:
         name, data = read_frame(frame)
         if not data or data == b"[DONE]" or not self._assembly.knows(name):
             return
-        event = _loaded(data)
+        event = _loaded(data, wire.load_exact)
         if event is None:
             self._assembly.fail("an event of the stream is no JSON object")
         else:
             self._assembly.event(name, event)
 
 
-def _loaded(data: bytes) -> dict[str, Any] | None:
+def _loaded(data: bytes, load: Callable[[bytes], Any]) -> dict[str, Any] | None:
     try:
-        value = wire.load_upstream(data)
+        value = load(data)
     except wire.WireError:
         return None
     return value if isinstance(value, dict) else None

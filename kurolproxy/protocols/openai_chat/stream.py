@@ -121,7 +121,8 @@ class ChatDecoder:
             self._finish()
             return
         try:
-            chunk = wire.load_upstream(data)
+            # Some servers write arguments as an object, whose integers must stay exact.
+            chunk = wire.load_exact(data)
         except wire.WireError as error:
             self._fail(Failure(f"the upstream sent an event that is {error}"))
             return

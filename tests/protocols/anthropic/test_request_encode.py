@@ -905,3 +905,13 @@ def test_hints_on_calls_and_results_and_inside_results_are_kept() -> None:
     assert "cache_control" in result["content"][0]
     assert "cache_control" in result["content"][0]["content"][0]
     assert lost == []
+
+
+def test_arguments_with_an_integer_of_more_than_64_bits_are_refused() -> None:
+    call = ToolCall("c", "transfer", '{"id":123456789012345678901234567890}')
+    error = refused(turns(("user", Text("Hi")), ("assistant", call)))
+    assert error.param == "messages"
+    assert "arguments of the call of transfer" in error.message
+    custom = ToolCall("c", "transfer", "123456789012345678901234567890", "custom")
+    written = body(turns(("user", Text("Hi")), ("assistant", custom)))["messages"][1]["content"]
+    assert written[0]["input"] == {"input": "123456789012345678901234567890"}

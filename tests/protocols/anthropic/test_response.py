@@ -103,3 +103,15 @@ def test_unknown_usage_is_zero_because_the_field_is_required() -> None:
     assert body["stop_reason"] == "max_tokens"
     assert body["id"] == "msg_1"
     assert body["model"] == "m1"
+
+
+def test_input_with_an_integer_of_more_than_64_bits_is_written_as_it_came() -> None:
+    args = '{"id": 123456789012345678901234567890}'
+    (block,) = write(Block("tool", args, ToolHead("toolu_1", "f")))
+    assert block["input"] == {"id": 123456789012345678901234567890}
+
+
+@pytest.mark.parametrize("args", ["123456789012345678901234567890", "{123456789012345678901"])
+def test_arguments_that_are_no_object_stay_text_whatever_they_hold(args: str) -> None:
+    (block,) = write(Block("tool", args, ToolHead("toolu_1", "f")))
+    assert block["input"] == {"input": args}

@@ -449,3 +449,10 @@ def test_any_answer_keeps_the_guarantees(body: Any) -> None:
 def test_any_message_keeps_the_guarantees(content: list[Any], reason: Any, usage: Any) -> None:
     body = {"type": "message", "content": content, "stop_reason": reason, "usage": usage}
     check_guarantees(CODEC.decode_response(body, context()))
+
+
+def test_integer_of_more_than_64_bits_in_an_input_stays_exact() -> None:
+    given = {"id": 123456789012345678901234567890}
+    block = opened(0, type="tool_use", id="t", name="f", input=given)
+    events = decode([start(), block, closed(0), end("tool_use"), event("message_stop")])
+    assert Delta(0, '{"id":123456789012345678901234567890}') in events

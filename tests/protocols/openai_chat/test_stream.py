@@ -262,3 +262,9 @@ def test_chunk_without_a_delta_says_nothing(choices: Any) -> None:
 )
 def test_mistyped_delta_says_nothing(delta: dict[str, Any]) -> None:
     assert whole(chunk(delta), chunk({"content": "x"}), DONE).blocks == (Block("text", "x"),)
+
+
+def test_integer_of_more_than_64_bits_in_arguments_written_as_an_object_stays_exact() -> None:
+    function = {"name": "f", "arguments": {"id": 123456789012345678901234567890}}
+    delta = {"tool_calls": [{"index": 0, "id": "c", "function": function}]}
+    assert calls(delta) == [("f", '{"id":123456789012345678901234567890}')]
