@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import hashlib
 import os
@@ -16,7 +17,7 @@ from aiohttp import web
 from kurolproxy import __version__
 from kurolproxy.config.addresses import Address
 from kurolproxy.config.model import Config
-from kurolproxy.errors import Unauthenticated
+from kurolproxy.errors import Overloaded, Unauthenticated
 from kurolproxy.metrics import Metrics
 from kurolproxy.policy.admission import Admission
 from kurolproxy.policy.keys import KeyTable
@@ -41,6 +42,7 @@ from kurolproxy.upstream.client import SessionClient
 
 _BACKLOG = 4_096
 _SHUTDOWN_S = 5.0
+_POLL_S = 0.05
 
 
 class Gateway:
@@ -92,7 +94,16 @@ class Gateway:
     async def stop(self) -> None:
         """Close the listeners, let running calls settle, write what is pending, close all."""
         self.state.draining = True
+        await self._end_calls()
         await self._closing.aclose()
+
+    async def _end_calls(self) -> None:
+        """Give running calls a while, then end the rest with an error in their own form."""
+        deadlines = self.state.deadlines
+        until = self._clock.now() + _SHUTDOWN_S
+        while len(deadlines) and self._clock.now() < until:
+            await asyncio.sleep(_POLL_S)
+        deadlines.end_all(lambda: Overloaded("The gateway is shutting down.", retry_after_s=1))
 
     def connections(self) -> list[web.RequestHandler]:
         """Return the client connections of the main listeners."""
@@ -132,12 +143,13 @@ class Gateway:
         upstream = SessionClient()
         stack.push_async_callback(upstream.close)
         self.state = self._state(admission, usage, upstream)
+        self._tell_missing_plans(keys)
         if ignored:
             days = ", ".join(map(str, ignored))
             self.state.log.event(self._clock.unix(), "ledger_has_later_days", ignored=days)
         self._register_gauges()
         self.state.deadlines.start()
-        stack.callback(self.state.log.flush)
+        stack.callback(self.state.log.close)
         stack.callback(self.state.deadlines.stop)
         await self._listen(stack)
         await self._open_control(stack, UsageReader(database))
@@ -223,6 +235,17 @@ class Gateway:
         totals = await reader.totals(day)
         admission.restore(day, accounts=totals.accounts, keys=totals.keys)
         return ignored
+
+    def _tell_missing_plans(self, keys: KeyTable) -> None:
+        """Log each plan that accounts have and the file has not: their calls get a 403."""
+        lost: dict[str, set[int]] = {}
+        for _, account in keys.all():
+            if account.active and account.plan not in self.config.catalog.plans:
+                lost.setdefault(account.plan, set()).add(account.id)
+        for plan, accounts in lost.items():
+            self.state.log.event(
+                self._clock.unix(), "plan_missing", plan=plan, accounts=len(accounts)
+            )
 
     def _register_gauges(self) -> None:
         state = self.state

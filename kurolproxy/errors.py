@@ -23,11 +23,14 @@ class GatewayError(Exception):
         kind: the canonical name, also the metric label.
         status: the HTTP status while the head is still ours to write.
         may_retry: False when no repetition can cure it (``x-should-retry: false``).
+        foreign: the message holds an upstream's words, which may quote a prompt: the
+            caller reads them, the log does not.
     """
 
     kind: ClassVar[str] = "internal"
     status: ClassVar[int] = 500
     may_retry: bool = True
+    foreign: bool = False
 
     def __init__(
         self, message: str, *, param: str | None = None, retry_after_s: float | None = None

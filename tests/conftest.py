@@ -35,7 +35,7 @@ class Running:
 
     def lines(self) -> str:
         """Return everything logged so far."""
-        self.gateway.state.log.flush()
+        assert self.gateway.state.log.sync()
         return self.log_path.read_text()
 
     async def new_key(self, plan: str, **limits: object) -> str:

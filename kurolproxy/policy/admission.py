@@ -232,14 +232,14 @@ class Admission:
             QuotaExceeded: the rest of the day's tokens is too little.
         """
         plan = self.plan(caller)
-        plan_cap = _plan_cap(plan, model, ask)
-        need = _need(plan, model, ask)
+        lowered = _lower_cap(plan, model, ask)
+        need = _need(plan, model, ask, lowered)
         meters = self._enter(caller, plan, now, today)
         quotas = [meter.quota for meter in meters]
         room, free = narrowest(quotas)
         decision = decide(need, room=room, free=free)
         if decision.case == "fits" or decision.case == "lowered":
-            cap = plan_cap if decision.output_cap is None else decision.output_cap
+            cap = lowered if decision.output_cap is None else decision.output_cap
             return Grant(plan, meters, decision.tokens, case=decision.case, output_cap=cap)
         give_back(meters, now)
         if decision.case == "held":
@@ -304,26 +304,32 @@ def _in_subset(key: Key, model: Model) -> bool:
     return key.models is None or matches(key.models, model.id)
 
 
-def _plan_cap(plan: Plan, model: Model, ask: Ask) -> int | None:
-    """Return the plan's output cap when it is narrower than client and model, else None."""
-    cap = plan.max_output_tokens
-    if cap is None:
-        return None
-    for narrower in (ask.max_tokens, model.max_output_tokens):
-        if narrower is not None and narrower <= cap:
-            return None
-    if ask.thinking_budget and cap < ask.thinking_budget + SMALLEST_ANSWER:
+def _lower_cap(plan: Plan, model: Model, ask: Ask) -> int | None:
+    """Return the output cap to send when plan or model are narrower than the client, else None.
+
+    What is reserved must be what the upstream is told. A model's own largest answer is
+    its upstream's rule: it is sent only in place of a larger wish.
+    """
+    own, cap, asked = model.max_output_tokens, plan.max_output_tokens, ask.max_tokens
+    if asked is None:
+        lowered = cap if cap is not None and (own is None or cap < own) else None
+    else:
+        lowered = min(
+            (each for each in (own, cap) if each is not None and each < asked), default=None
+        )
+    if lowered is None or not ask.thinking_budget:
+        return lowered
+    if lowered >= ask.thinking_budget + SMALLEST_ANSWER:
+        return lowered
+    if lowered == cap:
         raise refusals.thinking_over_plan(plan, ask.thinking_budget)
-    return cap
+    return None
 
 
-def _need(plan: Plan, model: Model, ask: Ask) -> Need:
-    cap = ask.max_tokens
-    for limit in (model.max_output_tokens, plan.max_output_tokens):
-        if limit is not None and (cap is None or limit < cap):
-            cap = limit
+def _need(plan: Plan, model: Model, ask: Ask, lowered: int | None) -> Need:
+    cap = ask.max_tokens if lowered is None else lowered
     if cap is None:
-        cap = DEFAULT_OUTPUT_TOKENS
+        cap = model.max_output_tokens or DEFAULT_OUTPUT_TOKENS
     if plan.reserve_output_tokens is not None:
         cap = min(cap, plan.reserve_output_tokens)
     floor = ask.thinking_budget + SMALLEST_ANSWER if ask.thinking_budget else 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import urlsafe_b64encode
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Literal
@@ -107,6 +108,10 @@ class KeyTable:
     def find(self, secret: str) -> tuple[Key, Account] | None:
         """Return the key with this secret and its account, valid or not, or None."""
         return self._owners.get(digest(secret))
+
+    def all(self) -> Iterator[tuple[Key, Account]]:
+        """Return every key with its account."""
+        return iter(self._owners.values())
 
     def current(self, key: Key) -> tuple[Key, Account] | None:
         """Return what the table says of this key now, or None when it is gone.

@@ -21,7 +21,7 @@ rest of the day's tokens is too little.
 
 SMALLEST_ANSWER = 1_024
 """An output cap is not lowered below this: a shorter answer is of no use to an agent."""
-DEFAULT_OUTPUT_TOKENS = 4_096
+DEFAULT_OUTPUT_TOKENS = 8_192
 """Reserved for an answer when client, model and plan all leave its length open.
 
 Nothing is sent upstream in that case, so such an answer may be longer and overshoot the

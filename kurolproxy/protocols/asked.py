@@ -86,7 +86,8 @@ def read(body: bytes, rules: PassRules, max_depth: int, model: str | None = None
         body=body,
         model=name,
         stream=bool(stream),
-        max_tokens=cap,
+        # A negative cap means "no limit" to some servers: to us it is none.
+        max_tokens=cap if cap is not None and cap >= 0 else None,
         n=count if count is not None and count > 0 else 1,
         thinking_budget=_integer(top, rules.budget) if rules.budget else None,
         top=top,

@@ -13,7 +13,8 @@ from kurolproxy.protocols import seal, splice, wire
 from kurolproxy.protocols.asked import Asked
 from kurolproxy.protocols.base import Circumstances, PassRules, TargetView
 
-_SEAL = seal.PREFIX.encode()
+# A token is a JSON string of its own: in the middle of a text or an image it is chance.
+_SEAL = b'"' + seal.PREFIX.encode()
 
 
 def pass_body(
@@ -59,8 +60,9 @@ def _hides_usage(rules: PassRules, asked: Asked, view: TargetView) -> bool:
 def _unsealed(rules: PassRules, asked: Asked, view: TargetView) -> splice.TopLevel:
     """Return the members of the body without tokens of ours in it."""
     document = wire.load_object(asked.body, asked.max_depth)
-    cleaned = rules.unseal(document, view.traits.reasoning_family)
-    return splice.scan(wire.dumps(cleaned), asked.max_depth)
+    before = wire.dumps(document)
+    after = wire.dumps(rules.unseal(document, view.traits.reasoning_family))
+    return splice.scan(after, asked.max_depth) if after != before else asked.members
 
 
 def _forget(rules: PassRules, asked: Asked, edits: splice.Splice) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import socket
 import struct
@@ -171,6 +172,9 @@ class ControlServer:
             return _fault(_kind(error), str(error))
         except StorageError as error:
             return _fault(_kind(error), str(error))
+        except Exception as error:  # the outermost boundary of a request
+            logging.getLogger(__name__).exception("a control request failed")
+            return _fault("internal", f"the gateway failed: {type(error).__name__}")
         return {"ok": True, "result": result}
 
     # --- the verbs that are not about people --------------------------------------

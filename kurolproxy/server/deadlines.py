@@ -90,6 +90,11 @@ class Deadlines:
             watch.end(error())
         return len(found)
 
+    def end_all(self, error: Callable[[], Exception]) -> None:
+        """End every call."""
+        for watch in list(self._watches):
+            watch.end(error())
+
     def each_sweep(self, call: Callable[[float], None]) -> None:
         """Call ``call(now)`` at every sweep."""
         self._each_sweep.append(call)

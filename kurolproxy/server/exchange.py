@@ -64,6 +64,7 @@ class Exchange:
 
     __slots__ = (
         "asked",
+        "asked_at",
         "body_size",
         "caller",
         "dropped",
@@ -85,6 +86,7 @@ class Exchange:
         "state",
         "target",
         "translation",
+        "upstream_status",
         "watch",
     )
 
@@ -106,6 +108,8 @@ class Exchange:
         self.out: ClientStream | None = None
         self.error: GatewayError | None = None
         self.progress = Progress()
+        self.asked_at = 0.0
+        self.upstream_status: int | None = None
         self.prompt_estimate = 0
         self.body_size = 0
         self.first_token_s: float | None = None
@@ -153,11 +157,33 @@ class Exchange:
 
     def open_stream(self) -> ClientStream:
         """Return the client's side of a streamed answer; nothing is written yet."""
-        headers = self.headers()
-        headers.append(("content-type", self.endpoint.codec.content_type))
-        headers.append(("x-accel-buffering", "no"))
-        self.out = ClientStream(self.request, headers)
+        self.out = ClientStream(self.request, self._stream_headers)
         return self.out
+
+    def _stream_headers(self) -> Headers:
+        kind = ("content-type", self.endpoint.codec.content_type)
+        return [*self.headers(), kind, ("x-accel-buffering", "no")]
+
+    def await_upstream(self, target: Target, *, stream: bool) -> None:
+        """Set the limit of the wait for an upstream, the same for all attempts together.
+
+        The client of a stream is shown signs of life meanwhile.
+        """
+        timeouts = target.timeouts
+        limit = timeouts.first_content_timeout_s if stream else timeouts.answer_timeout_s
+        self.watch.deadline = self.asked_at + limit
+        if stream:
+            self.watch.ping = self._show_life
+            self.watch.ping_at = asyncio.get_running_loop().time() + self.watch.interval_s
+
+    def _show_life(self) -> None:
+        """Feed a silence: the head, and a sign of life between two events.
+
+        What is held of a stream stays held: another attempt may still take its place.
+        """
+        if self.out is not None:
+            codec = self.endpoint.codec
+            self.out.write(codec.ping if self.out.shown else codec.ping_early)
 
     def answer(self, body: bytes) -> Written:
         """Write a whole answer."""
@@ -167,8 +193,9 @@ class Exchange:
     def refuse(self, error: GatewayError) -> Written:
         """Write an error in the caller's wire form: in-band once the head is out."""
         codec = self.endpoint.codec
-        if self.out is not None and self.out.started and self.rewriter is not None:
-            self.out.write(self.rewriter.error(error, self.id))
+        if self.out is not None and self.out.started and self.translation is not None:
+            rewriter = self.rewriter or self.translation.rewriter()
+            self.out.write(rewriter.error(error, self.id))
             return self.out.end()
         headers = [*self.headers(), ("content-type", "application/json"), *error_headers(error)]
         unread = not self.request.content.at_eof()
@@ -229,7 +256,7 @@ class Exchange:
             return "ok"
         if self.error is not None:
             return self.error.kind
-        return "client_gone"
+        return "shutdown" if self.state.draining else "client_gone"
 
     def _status(self) -> int:
         if self.out is not None and self.out.started:
@@ -307,7 +334,8 @@ class Exchange:
             "stream": self.asked.stream if self.asked else None,
             "status": self._status(),
             "outcome": outcome,
-            "error": self.error.message[:200] if self.error else None,
+            "error": self.error.message[:200] if self.error and not self.error.foreign else None,
+            "upstream_status": self.upstream_status,
             "prompt": usage.prompt,
             "completion": usage.completion,
             "duration_ms": round(duration * 1000, 1),

@@ -27,6 +27,15 @@ class ProofRefused(BadRequest):
 async def failure_of(
     answer: Answer, codec: Codec, view: TargetView, scrubber: Scrubber
 ) -> GatewayError:
+    """Read an answer that is no 200 and return the caller's error, see ``_failure_of``."""
+    error = await _failure_of(answer, codec, view, scrubber)
+    error.foreign = True
+    return error
+
+
+async def _failure_of(
+    answer: Answer, codec: Codec, view: TargetView, scrubber: Scrubber
+) -> GatewayError:
     """Read an answer that is no 200 and return the caller's error.
 
     The caller's own content (400, 413, 422) goes back as its fault; everything else is a
@@ -77,4 +86,6 @@ def broken(failure: Failure, view: TargetView, scrubber: Scrubber) -> UpstreamEr
     words = scrubber.clean(failure.message, inner=view.model, public=view.public_model)
     if not words:
         return UpstreamError("The upstream broke off its answer.")
-    return UpstreamError(f"The upstream's answer failed: {words}")
+    error = UpstreamError(f"The upstream's answer failed: {words}")
+    error.foreign = True
+    return error

@@ -98,6 +98,7 @@ async def _answer(exchange: Exchange) -> Written:
 
 async def _first_that_answers(exchange: Exchange, model: Model) -> Written:
     """Try the ways to the model in turn until one gives content."""
+    exchange.asked_at = _loop_time()
     failed: GatewayError = Overloaded(f"No upstream serves {model.id} at the moment.")
     for target, key in attempts(model, random.random):
         try:
@@ -106,7 +107,6 @@ async def _first_that_answers(exchange: Exchange, model: Model) -> Written:
             if exchange.progress.content:
                 raise
             failed = error
-            exchange.state.metrics.upstream_requests.add((target.upstream.name, error.kind))
             if exchange.progress.usage is not None:
                 exchange.state.metrics.wasted.add(
                     (target.upstream.name,), exchange.progress.usage.total
@@ -135,10 +135,30 @@ async def _ask(
     exchange: Exchange, target: Target, key: str | None, translation: Translation
 ) -> Written:
     """Send the request and hand on the answer."""
-    exchange.progress = Progress()
-    answer = await _send(exchange, target, key, translation)
+    # From here on the vendor may charge for the prompt, whether or not the client stays.
+    exchange.progress = Progress(sent=True)
+    exchange.upstream_status = None
+    if translation.asked.stream and exchange.out is None:
+        exchange.open_stream()
+    outcome = "client_gone"
     try:
-        exchange.progress.sent = True
+        written = await _exchange(exchange, target, key, translation)
+        outcome = "ok"
+    except GatewayError as error:
+        outcome = error.kind
+        raise
+    finally:
+        exchange.state.metrics.upstream_requests.add((target.upstream.name, outcome))
+    return written
+
+
+async def _exchange(
+    exchange: Exchange, target: Target, key: str | None, translation: Translation
+) -> Written:
+    """Send the request and read the answer; the connection is given up or back."""
+    answer = await _send(exchange, target, key, translation)
+    exchange.upstream_status = answer.status
+    try:
         if answer.status != 200:
             with Limit(exchange.watch, _too_slow):
                 exchange.watch.deadline = _loop_time() + target.timeouts.idle_timeout_s
@@ -146,13 +166,10 @@ async def _ask(
                     answer, translation.upstream, translation.view, exchange.state.scrubber
                 )
         if translation.asked.stream:
-            written = await relay(exchange, answer, translation, target)
-        else:
-            written = await whole_answer(exchange, answer, translation, target)
+            return await relay(exchange, answer, translation, target)
+        return await whole_answer(exchange, answer, translation, target)
     finally:
         answer.close()
-    exchange.state.metrics.upstream_requests.add((target.upstream.name, "ok"))
-    return written
 
 
 def _translation(exchange: Exchange, model: Model, target: Target) -> Translation:
@@ -203,9 +220,8 @@ async def _send(
         connect_timeout_s=target.timeouts.connect_timeout_s,
         proxy=target.upstream.proxy,
     )
-    limit = target.timeouts.first_content_timeout_s if stream else target.timeouts.answer_timeout_s
     with Limit(exchange.watch, _too_slow):
-        exchange.watch.deadline = _loop_time() + limit
+        exchange.await_upstream(target, stream=stream)
         return await exchange.state.upstream.send(call)
 
 

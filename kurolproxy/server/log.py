@@ -4,13 +4,66 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
+from queue import SimpleQueue
+from threading import Event, Thread
 from typing import Any, Literal
 
 import orjson
 
 _FLUSH_BYTES = 65_536
 _PRINTABLE = 64
+_MAX_WAITING = 4_194_304
+
+
+class _Writer:
+    """Writes to a file descriptor on a thread of its own.
+
+    Somebody who does not read our standard output (a stopped pager, a stuck log driver)
+    blocks the write for as long as it pleases: that must never be the loop's. Over
+    ``_MAX_WAITING`` bytes further lines are dropped and counted.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._queue: SimpleQueue[bytes | Event | None] = SimpleQueue()
+        self._waiting = 0
+        self.dropped_bytes = 0
+        self._thread = Thread(target=self._run, name="request-log", daemon=True)
+        self._thread.start()
+
+    def put(self, data: bytes) -> None:
+        """Write some lines, later."""
+        if self._waiting + len(data) > _MAX_WAITING:
+            self.dropped_bytes += len(data)
+            return
+        self._waiting += len(data)
+        self._queue.put(data)
+
+    def sync(self, timeout_s: float) -> bool:
+        """Wait until what was put before is written."""
+        done = Event()
+        self._queue.put(done)
+        return done.wait(timeout_s)
+
+    def close(self, timeout_s: float) -> bool:
+        """End the thread when it has written everything."""
+        self._queue.put(None)
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while (data := self._queue.get()) is not None:
+            if isinstance(data, Event):
+                data.set()
+                continue
+            size = len(data)
+            # Nobody may read us any more (a closed pipe, a full disk): requests go on.
+            with suppress(OSError):
+                while data:
+                    data = data[os.write(self._fd, data) :]
+            self._waiting -= size
 
 
 class RequestLog:
@@ -30,7 +83,7 @@ class RequestLog:
     ) -> None:
         self._mode = mode
         self._form = form
-        self._fd = fd
+        self._writer = _Writer(fd)
         self._lines: list[bytes] = []
         self._size = 0
         self._second = -1
@@ -45,23 +98,30 @@ class RequestLog:
         self._add(unix, "request", fields)
 
     def event(self, unix: float, name: str, **fields: Any) -> None:
-        """Add a line about the gateway itself, and write at once."""
+        """Add a line about the gateway itself, and hand it to the writer at once."""
         self._add(unix, name, fields)
         self.flush()
 
     def flush(self, now: float = 0.0) -> None:
-        """Write what is buffered; ``now`` lets a sweep call it."""
-        if not self._lines:
-            return
-        data = b"".join(self._lines)
-        self._lines.clear()
-        self._size = 0
-        try:
-            while data:
-                data = data[os.write(self._fd, data) :]
-        except OSError:
-            # Nobody reads us any more (a closed pipe, a full disk): requests go on.
-            return
+        """Hand what is buffered to the writing thread; ``now`` lets a sweep call it."""
+        if self._lines:
+            self._writer.put(b"".join(self._lines))
+            self._lines.clear()
+            self._size = 0
+
+    def close(self, timeout_s: float = 1.0) -> bool:
+        """Write what is buffered, wait for it, and write nothing more.
+
+        Returns:
+            False when whoever reads the lines did not take them in time.
+        """
+        self.flush()
+        return self._writer.close(timeout_s)
+
+    def sync(self, timeout_s: float = 5.0) -> bool:
+        """Wait until everything so far is written; for tests and for a start that fails."""
+        self.flush()
+        return self._writer.sync(timeout_s)
 
     def _stamp(self, unix: float) -> str:
         second = int(unix)

@@ -46,11 +46,26 @@ async def relay(
             await stream.pump(answer)
     finally:
         stream.book()
-        exchange.watch.ping = None
         exchange.state.metrics.streams_in_flight -= 1
     written = stream.out.end()
+    await written_out(exchange)
     await _tail(exchange.watch, answer)
     return written
+
+
+async def written_out(exchange: Exchange) -> None:
+    """Wait until the client took what was written of a finished answer.
+
+    Raises:
+        StalledReader: it does not read; what is held for it would stay for ever.
+    """
+    request = exchange.request
+    if request.protocol is None or not request.protocol.writing_paused:
+        return
+    with Limit(exchange.watch, StalledReader):
+        stalled = exchange.state.settings.stalled_reader_timeout_s
+        exchange.watch.deadline = asyncio.get_running_loop().time() + stalled
+        await request.writer.drain()
 
 
 class Relay:
@@ -67,7 +82,7 @@ class Relay:
         "_interval",
         "_loop",
         "_rewriter",
-        "_shown",
+        "_showing",
         "_target",
         "_translation",
         "_waits_for_client",
@@ -86,14 +101,14 @@ class Relay:
         self._interval = exchange.watch.interval_s
         self._held: list[bytes] = []
         self._held_bytes = 0
-        self._shown = False
+        # Content went out: from here on no other attempt can take this one's place.
+        self._showing = False
         self._waits_for_client = False
         # Of several attempts the first that shows anything opens the stream.
         self.out: ClientStream = exchange.out or exchange.open_stream()
 
     async def pump(self, answer: Answer) -> None:
         """Move the answer piece by piece until its terminal event."""
-        self._watch.ping = self._ping
         # One for the whole loop: what a wait is for, and so its error, is kept in fields.
         with Limit(self._watch, self._expired):
             await self._loop_of(answer)
@@ -101,7 +116,7 @@ class Relay:
     async def _loop_of(self, answer: Answer) -> None:
         watch, rewriter, out, time = self._watch, self._rewriter, self.out, self._loop.time
         idle, interval = self._target.timeouts.idle_timeout_s, self._interval
-        first = time() + self._target.timeouts.first_content_timeout_s
+        first = self._exchange.asked_at + self._target.timeouts.first_content_timeout_s
         content = False
         while True:
             now = time()
@@ -131,7 +146,7 @@ class Relay:
     async def spread(self, answer: Answer) -> None:
         """Stream an answer that came whole although a stream was asked for."""
         with Limit(self._watch, self._expired):
-            self._watch.deadline = self._loop.time() + self._target.timeouts.answer_timeout_s
+            self._exchange.await_upstream(self._target, stream=True)
             data = await answer.body(self._exchange.state.settings.max_answer_bytes)
         self._rewriter = self._exchange.rewriter = self._translation.spread(data)
         piece = self._rewriter.close()
@@ -145,13 +160,14 @@ class Relay:
     def book(self) -> None:
         """Write down how far the answer came."""
         progress, rewriter = self._exchange.progress, self._rewriter
-        progress.content = rewriter.content
+        progress.content = self._showing
         progress.finished = rewriter.finished
         progress.usage = rewriter.usage
         progress.emitted_bytes = rewriter.emitted_bytes
 
     def _first_content(self) -> bool:
         exchange = self._exchange
+        self._showing = True
         if exchange.first_token_s is None:
             exchange.first_token_s = exchange.state.clock.now() - exchange.started
         return True
@@ -165,7 +181,7 @@ class Relay:
             piece = b"".join([*self._held, piece])
             self._held.clear()
         if piece:
-            self._shown = True
+            self.out.shown = True
             self.out.write(piece)
 
     def _hold(self, piece: bytes) -> None:
@@ -173,14 +189,6 @@ class Relay:
         self._held_bytes += len(piece)
         if self._held_bytes > self._exchange.state.settings.max_event_bytes:
             raise UpstreamError("The upstream sent too much before any content.")
-
-    def _ping(self) -> None:
-        """Feed a silence: the head and a sign of life.
-
-        What is held of the stream stays held: another attempt may still take its place.
-        """
-        codec = self._translation.client
-        self.out.write(codec.ping if self._shown else codec.ping_early)
 
     async def _drain(self) -> None:
         """Wait for the client; the upstream is not read meanwhile, which slows it down."""
@@ -214,8 +222,7 @@ async def whole_answer(
     limit = exchange.state.settings.max_answer_bytes
     watch = exchange.watch
     with Limit(watch, lambda: UpstreamTimeout("The upstream did not answer in time.")):
-        loop = asyncio.get_running_loop()
-        watch.deadline = loop.time() + target.timeouts.answer_timeout_s
+        exchange.await_upstream(target, stream=False)
         data = await answer.body(limit)
     streamed = answer.content_type == "text/event-stream"
     whole: Whole = translation.gather(data) if streamed else translation.whole(data)
@@ -226,7 +233,9 @@ async def whole_answer(
     progress.content = progress.finished = True
     progress.emitted_bytes = whole.emitted_bytes
     exchange.settle()
-    return exchange.answer(whole.body)
+    written = exchange.answer(whole.body)
+    await written_out(exchange)
+    return written
 
 
 async def _tail(watch: Watch, answer: Answer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from http import HTTPStatus
 
 from aiohttp import web
@@ -79,18 +80,24 @@ class ClientStream:
 
     Args:
         request: whose transport is written to.
-        headers: of the answer, without the framing.
+        headers: makes those of the answer, without the framing, when the head goes out: of
+            several attempts the one that answers has its own.
+
+    Attributes:
+        started: the head is out.
+        shown: events of the answer are out, not only signs of life.
     """
 
-    __slots__ = ("_chunked", "_headers", "_keep", "_request", "_transport", "started")
+    __slots__ = ("_chunked", "_headers", "_keep", "_request", "_transport", "shown", "started")
 
-    def __init__(self, request: BaseRequest, headers: Headers) -> None:
+    def __init__(self, request: BaseRequest, headers: Callable[[], Headers]) -> None:
         self._request = request
         self._transport = request.transport
         self._headers = headers
         self._chunked = request.version >= (1, 1)
         self._keep = request.keep_alive and self._chunked
         self.started = False
+        self.shown = False
 
     def write(self, piece: bytes) -> None:
         """Write one piece; the first takes the head with it, in one segment."""
@@ -110,7 +117,7 @@ class ClientStream:
         framing = [("transfer-encoding", "chunked")] if self._chunked else []
         if not self._keep:
             framing.append(("connection", "close"))
-        parts = [head_bytes(200, self._headers + framing)]
+        parts = [head_bytes(200, self._headers() + framing)]
         if piece and self._chunked:
             parts += [b"%x\r\n" % len(piece), piece, b"\r\n"]
         elif piece:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 from aiohttp.web import BaseRequest, StreamResponse
 
@@ -72,8 +73,9 @@ class Routes:
         if methods is None and path.startswith(("/v1/models/", "/v1beta/models/")):
             methods = {"GET": self._model}
         try:
-            if methods is None:
+            if methods is None and request.method != "CONNECT":
                 raise _unknown(path)
+            methods = methods or {}
             handler = methods.get(request.method)
             if handler is None:
                 raise MethodNotAllowed(
@@ -97,6 +99,16 @@ class Routes:
         body = _ERRORS.get(family, openai_error)(error, request_id)
         headers = [*id_headers(family, request_id), _JSON, *error_headers(error)]
         self._state.metrics.rejections.add((error.kind,))
+        if self._state.log.wants(error=True):
+            fields = {
+                "request_id": request_id,
+                "endpoint": _shown(path),
+                "method": request.method[:20],
+                "remote": request.remote,
+                "status": error.status,
+                "outcome": error.kind,
+            }
+            self._state.log.request(self._state.clock.unix(), fields)
         close = not request.content.at_eof()
         return whole(request, error.status, headers, body, close=close)
 
@@ -120,10 +132,12 @@ class Routes:
 
     async def _metrics(self, request: BaseRequest) -> StreamResponse:
         wanted = self._state.settings.metrics_token
-        given = request.headers.get("authorization", "").removeprefix("Bearer ")
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
         if not wanted:
             raise _unknown("/metrics")
-        if not hmac.compare_digest(given.encode("utf-8", "replace"), wanted.encode()):
+        if scheme.lower() != "bearer" or not hmac.compare_digest(
+            given.encode("utf-8", "replace"), wanted.encode()
+        ):
             raise Unauthenticated("/metrics wants its own bearer token.")
         return metrics_answer(self._state, request)
 
@@ -152,11 +166,12 @@ class Routes:
         caller = state.admission.authenticate(
             credential(request, query_key=False), state.clock.unix()
         )
-        today = state.clock.today()
-        standing = state.admission.standing(caller, state.clock.now(), today)
+        standing = state.admission.standing(caller, state.clock.now(), state.clock.today())
+        # The day that is counted: after a clock was set back, not the clock's.
+        day = (standing.tokens_resets_at - timedelta(days=1)).date()
         body = {
             "object": "usage",
-            "day": today.isoformat(),
+            "day": day.isoformat(),
             "plan": caller.account.plan,
             "daily_tokens": {
                 "limit": standing.tokens_limit,
@@ -213,8 +228,13 @@ def family_of(request: BaseRequest, path: str) -> ProtocolName:
     return "openai-chat"
 
 
+def _shown(path: str) -> str:
+    """Return a path as a text or a log may hold it."""
+    return "".join(each if each.isprintable() else "?" for each in path[:200])
+
+
 def _unknown(path: str) -> RouteNotFound:
-    shown = "".join(each if each.isprintable() else "?" for each in path[:200])
+    shown = _shown(path)
     if any(f"/{name}" in path for name in _OTHER_APIS):
         return RouteNotFound(f"{shown}: this gateway serves chat models only.")
     return RouteNotFound(f"There is no route {shown}.")

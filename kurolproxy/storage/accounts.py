@@ -44,6 +44,9 @@ from kurolproxy.storage.records import (
 )
 
 MAX_KEYS_PER_ACCOUNT = 20
+LATEST_EXPIRY = 253_402_300_800.0
+"""10000-01-01T00:00:00Z in Unix seconds: no date can be written from there on."""
+
 _OPERATOR = "operator"
 _KEY_ID_BYTES = 6
 
@@ -269,6 +272,8 @@ class AccountStore:
             secret = make_secret(self._random(SECRET_BYTES), admin=admin)
         else:
             secret = checked_secret(secret, admin=admin)
+        if expires_at is not None and not expires_at < LATEST_EXPIRY:
+            raise Invalid("a key cannot expire after the year 9999")
         if expires_at is not None and expires_at <= self._clock():
             raise Invalid("the key would have expired already")
         prefix, last_four = shown(secret)

@@ -14,6 +14,9 @@ _FILE_MODE = 0o600
 _POLL_S = 0.05
 
 
+_OURS = frozenset({"lock", "control.sock", "journal"})
+
+
 class StateError(Exception):
     """The state directory cannot be used; the text says why."""
 
@@ -106,8 +109,20 @@ class StateDirectory:
     ) -> None:
         self.release()
 
+    def _is_somebody_elses(self) -> bool:
+        """Return whether the directory would be taken away from those who use it."""
+        if self.path.stat().st_mode & 0o077 == 0 or self.database_path.exists():
+            return False
+        return any(each.name not in _OURS for each in self.path.iterdir())
+
     def _make_private(self) -> None:
+        existed = self.path.exists()
         self.path.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
+        if existed and self._is_somebody_elses():
+            raise StateError(
+                f"{self.path} holds other files and is open to others: a state directory has "
+                "to be a folder of its own"
+            )
         # Made by hand, or under a mask of its own: nobody else is to look in.
         if self.path.stat().st_mode & 0o777 != _DIRECTORY_MODE:
             self.path.chmod(_DIRECTORY_MODE)

@@ -74,7 +74,7 @@ _SUMMED = ("prompt", "completion", "cache_read", "cache_write", "reasoning", "ch
 # and each time away from the loop.
 _INSERT = "INSERT INTO usage ({}) SELECT {} FROM json_each(?)".format(
     ", ".join(UsageRow._fields),
-    ", ".join(f"value ->> {index}" for index in range(len(UsageRow._fields))),
+    ", ".join(f"json_extract(value, '$[{index}]')" for index in range(len(UsageRow._fields))),
 )
 _DAILY_COUNTERS = ("requests", *_SUMMED, "estimated")
 _ADD_UP = "INSERT INTO usage_daily (day, account_id, key_id, model, {}) VALUES ({}) {} {}".format(
@@ -221,7 +221,12 @@ class UsageWriter:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(self._interval_s)
-            await self.flush()
+            try:
+                await self.flush()
+            except Exception as error:  # the outermost boundary of this task
+                # A fault of ours must not end the writing: the rows wait and are tried again.
+                self._failing = True
+                self._complain(error)
 
     async def _write(self, batch: list[UsageRow]) -> bool:
         try:
@@ -235,7 +240,7 @@ class UsageWriter:
         self._failing, self._logged_at = False, None
         return True
 
-    def _complain(self, error: StorageError) -> None:
+    def _complain(self, error: Exception) -> None:
         now = self._clock()
         if self._logged_at is None or now - self._logged_at >= _LOG_INTERVAL_S:
             self._logged_at = now

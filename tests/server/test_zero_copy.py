@@ -47,7 +47,7 @@ def rewriter(protocol: ProtocolName, public: str) -> Rewriter:
 def client() -> tuple[ClientStream, Transport]:
     transport = Transport()
     request: Any = SimpleNamespace(transport=transport, version=(1, 1), keep_alive=True)
-    return ClientStream(request, []), transport
+    return ClientStream(request, list), transport
 
 
 CASES = [("openai-chat", "c-model"), ("anthropic", "m-model")]
