@@ -15,7 +15,7 @@ _OVERLAPS = (b"\n\n\n", b"\n\r\n\n", b"\n\n\r\n", b"\n\r\n\r\n")
 
 
 class FrameTooLarge(ValueError):
-    """An unfinished frame outgrew its limit."""
+    """A frame outgrew its limit."""
 
 
 class FrameSplitter:
@@ -28,7 +28,7 @@ class FrameSplitter:
         max_frame_bytes: what one frame may hold before the stream is given up.
 
     Raises:
-        FrameTooLarge: from ``split``, when a frame outgrew ``max_frame_bytes``.
+        FrameTooLarge: from ``cut`` and ``split``, when a frame outgrew ``max_frame_bytes``.
 
     Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
     (LF and CRLF end a line here, in any mixture; a lone CR does not.)
@@ -53,7 +53,12 @@ class FrameSplitter:
         When nothing is held and ``data`` ends with a frame, that is ``data`` itself,
         the same object.
         """
-        if not self._size and data.endswith(_ENDS) and not data.endswith(_OVERLAPS):
+        if (
+            not self._size
+            and data.endswith(_ENDS)
+            and not data.endswith(_OVERLAPS)
+            and len(data) <= self._max
+        ):
             return data
         # A separator is at most 3 bytes from its first LF: rescan only the last 2.
         seen = len(self._tail)
@@ -69,6 +74,9 @@ class FrameSplitter:
         self._parts.clear()
         self._size = 0
         self._tail = b""
+        # What is no larger than one frame may be needs no look at its frames.
+        if len(whole) > self._max and max(map(len, frames(whole))) > self._max:
+            raise self._too_large()
         if rest:
             self._hold(rest, rest)
         return whole
@@ -90,8 +98,11 @@ class FrameSplitter:
         self._parts.append(data)
         self._size += len(data)
         if self._size > self._max:
-            raise FrameTooLarge(f"an event of the stream is larger than {self._max} bytes")
+            raise self._too_large()
         self._tail = window[-2:]
+
+    def _too_large(self) -> FrameTooLarge:
+        return FrameTooLarge(f"an event of the stream is larger than {self._max} bytes")
 
 
 def _last_blank(data: bytes) -> int:

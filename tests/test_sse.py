@@ -116,6 +116,22 @@ def test_limit_counts_anew_behind_each_frame() -> None:
         assert splitter.cut(b"\n\n") == b"12345\n\n"
 
 
+@pytest.mark.parametrize(
+    ("held", "read"),
+    [(b"", b"123456789\n\n"), (b"", b"1\n\n123456789\n\n"), (b"123456789", b"\n\n")],
+)
+def test_whole_frame_over_the_limit_is_refused(held: bytes, read: bytes) -> None:
+    splitter = FrameSplitter(10)
+    splitter.cut(held)
+    with pytest.raises(FrameTooLarge, match="larger than 10 bytes"):
+        splitter.cut(read)
+
+
+def test_several_frames_may_be_larger_than_one() -> None:
+    data = b"12345678\n\n" * 3
+    assert FrameSplitter(10).cut(data) is data
+
+
 FRAMES = [
     ("plain", b"data: x\n\n", "", b"x"),
     ("no space", b"data:x\n\n", "", b"x"),

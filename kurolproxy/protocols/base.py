@@ -88,6 +88,7 @@ class AnswerContext:
             ``reasoning``, ``tools``.
         family: the reasoning family of the target, stamped into seals.
         prompt_estimate: our estimate of the prompt, for protocols that name it first.
+        max_event_bytes: the largest event of an upstream's stream.
     """
 
     model: str
@@ -96,6 +97,7 @@ class AnswerContext:
     request: Request
     family: str = ""
     prompt_estimate: int = 0
+    max_event_bytes: int = 16_777_216
 
 
 class StreamDecoder(Protocol):
@@ -257,9 +259,11 @@ class PassFacts:
 
     Attributes:
         hide_usage: the usage chunk was our wish, not the client's: take it out.
+        n: how many answers were asked for.
     """
 
     hide_usage: bool = False
+    n: int = 1
 
 
 @dataclass(slots=True)  # not frozen: one is made for every call

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from kurolproxy.ir import (
     BlockEnd,
@@ -37,9 +37,6 @@ from kurolproxy.protocols import wire
 from kurolproxy.protocols.anthropic.usage import Figures
 from kurolproxy.protocols.base import AnswerContext
 from kurolproxy.sse import FrameSplitter, FrameTooLarge, read_frame
-
-MAX_FRAME_BYTES: Final = 16 * 1024 * 1024
-"""One event may hold this much; images and search results are large."""
 
 # The usual frame of the hot path: everything behind it is one JSON document.
 _DELTA_FRAME = b"event: content_block_delta\ndata: "
@@ -347,7 +344,7 @@ class MessagesDecoder:
     """Read one streamed answer; no bytes make it raise."""
 
     def __init__(self, answer: AnswerContext) -> None:
-        self._splitter = FrameSplitter(MAX_FRAME_BYTES)
+        self._splitter = FrameSplitter(answer.max_event_bytes)
         self._assembly = Assembly(answer.family)
 
     def feed(self, data: bytes) -> list[StreamEvent]:

@@ -190,14 +190,28 @@ def read_error(value: Mapping[str, Any], event: str = "") -> Failure | None:
     return Failure(words(value), next(filter(None, kinds), "upstream_error"))
 
 
-def error_field(frame: bytes) -> Failure | None:
-    """Return the error in a frame whose only line is ``error: {...}``, as llama.cpp writes it."""
-    name, colon, said = frame.strip().partition(b":")
-    if name != b"error" or not colon:
+def error_field(frame: bytes, event: str, data: bytes) -> Failure | None:
+    """Return the error that a frame says beside its data, or in data that are no object.
+
+    Args:
+        event: the frame's event name; ``error`` is one whatever the data are.
+        data: the frame's data.
+
+    Returns:
+        None when there is no line ``error: {...}``, as llama.cpp writes it, and the name is
+        another one or belongs to an object, which ``read_error`` reads.
+    """
+    if b"error" not in frame:
         return None
+    lines = (line.partition(b":") for line in frame.split(b"\n"))
+    said = [value for name, colon, value in lines if name == b"error" and colon]
+    if not said and event != "error":
+        return None
+    text = b"\n".join(said) or data
     try:
-        value = wire.load_upstream(said)
+        value = wire.load_upstream(text)
     except wire.WireError:
-        return Failure(_plain(said))
-    inner = value if isinstance(value, dict) else {"message": words(value)}
-    return read_error(inner, "error")
+        return Failure(_plain(text))
+    if isinstance(value, dict):
+        return read_error(value, "error") if said else None
+    return Failure(words(value))

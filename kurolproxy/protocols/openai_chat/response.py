@@ -27,6 +27,7 @@ from kurolproxy.protocols.openai_chat.vocabulary import (
     SealCarrier,
     as_object,
     as_text,
+    choice_index,
     content_pieces,
     finish,
     read_arguments,
@@ -75,7 +76,7 @@ def _choice(value: Any) -> dict[str, Any] | Failure:
     choices = value.get("choices")
     items = choices if isinstance(choices, list) else []
     found = [each for each in items if isinstance(each, dict)]
-    first = next((each for each in found if not each.get("index")), None)
+    first = next((each for each in found if choice_index(each) == 0), None)
     if first is None or not ("message" in first or first.get("finish_reason")):
         return Failure("the upstream's answer is no completion")
     # OpenRouter: the vendor behind it broke off.

@@ -13,6 +13,7 @@ from kurolproxy.protocols.openai_chat.error import error_field, read_error
 from kurolproxy.protocols.openai_chat.messages import reasoning_text
 from kurolproxy.protocols.openai_chat.vocabulary import (
     as_object,
+    choice_index,
     content_pieces,
     read_arguments,
     read_call,
@@ -34,8 +35,9 @@ _MUCH_TEXT = 24
 class ChatScanner:
     """What a pass-through has to see in the frames of a stream.
 
-    States: beginning (each frame is read, until the first content) -> running (a piece is
-    read only when a byte test finds something in it) -> over (``finished`` or ``failure``;
+    States: beginning (each frame is read, until the first content; all the way when several
+    answers were asked for) -> running (a piece is read only when a byte test finds something
+    in it) -> over (``finished`` or ``failure``;
     nothing more goes out).
 
     ``emitted_bytes`` is exact for frames that are read. Of the others it is their length
@@ -48,13 +50,16 @@ class ChatScanner:
 
     __slots__ = (
         "_beginning",
+        "_done",
         "_ended",
         "_envelope",
         "_hide_usage",
+        "_many",
         "_measure",
         "_much",
         "_new",
         "_old",
+        "_open",
         "_public",
         "content",
         "emitted_bytes",
@@ -71,6 +76,10 @@ class ChatScanner:
         self._old = b""
         self._new = b""
         self._beginning = True
+        # Several answers come in turns: the mark is owed when none of them is open.
+        self._many = facts.n > 1
+        self._open: set[int] = set()
+        self._done: set[int] = set()
         self._ended = False
         self._envelope = 0
         self._measure = _MEASURE_EVERY
@@ -94,14 +103,15 @@ class ChatScanner:
             or b'"usage":{' in piece
             or b'"usage": {' in piece
             or b"[DONE]" in piece
-            or b'"error"' in piece
+            # A field, an event's name or a line of its own; a text with the word is read too.
+            or b"error" in piece
         ):
             return self._read(piece)
         return self._pass(piece)
 
     def close(self) -> bytes:
-        """The upstream ended: a finish reason is a whole answer, which is owed its mark."""
-        if self.finished or self.failure is not None or not self._ended:
+        """The upstream ended: answers with finish reasons are whole, and owed the mark."""
+        if self.finished or self.failure is not None or not self._ended or self._open:
             return b""
         self.finished = True
         self.content = True
@@ -154,9 +164,11 @@ class ChatScanner:
     def _frame(self, frame: bytes) -> bytes:
         """Return what the client gets of one frame."""
         event, data = read_frame(frame)
+        self._fail(error_field(frame, event, data))
+        if self.failure is not None:
+            return b""
         if not data:
-            self._fail(error_field(frame))
-            return frame if self.failure is None else b""
+            return frame
         if data.strip() == b"[DONE]":
             self.finished = self.content = True
             return frame
@@ -177,7 +189,7 @@ class ChatScanner:
             return b""
         self._look(frame, choices)
         # Azure's first chunks have no name in them yet.
-        self._beginning = not self.content or chunk.get("model") == ""
+        self._beginning = self._many or not self.content or chunk.get("model") == ""
         if self._hide_usage and not choices and chunk.get("usage") is not None:
             return b""
         return self._renamed(frame, chunk.get("model"))
@@ -190,10 +202,21 @@ class ChatScanner:
         deltas = [as_object(choice.get("delta")) for choice in choices]
         said = sum(map(said_bytes, deltas))
         self.emitted_bytes += said
-        self._ended = self._ended or any(_is_reason(each.get("finish_reason")) for each in choices)
+        for choice in choices:
+            self._follow(choice)
         self._measured(frame, said)
         if said or self._ended or any(call for delta in deltas for call in _calls(delta)):
             self.content = True
+
+    def _follow(self, choice: dict[str, Any]) -> None:
+        """Note whether the answer that a choice belongs to goes on."""
+        index = choice_index(choice)
+        if _is_reason(choice.get("finish_reason")):
+            self._ended = True
+            self._done.add(index)
+            self._open.discard(index)
+        elif index not in self._done:
+            self._open.add(index)
 
     def _renamed(self, frame: bytes, model: Any) -> bytes:
         if model == self._public or not isinstance(model, str):

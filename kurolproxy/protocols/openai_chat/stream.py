@@ -21,14 +21,13 @@ from kurolproxy.protocols.openai_chat.messages import reasoning_text
 from kurolproxy.protocols.openai_chat.quick import Lesson
 from kurolproxy.protocols.openai_chat.vocabulary import (
     as_text,
+    choice_index,
     content_pieces,
     finish,
     read_citations,
     read_usage,
 )
 from kurolproxy.sse import FrameSplitter, FrameTooLarge, frames, read_frame
-
-MAX_FRAME_BYTES = 16_777_216
 
 _CUT = "the upstream ended its answer in the middle"
 # The calls of the deprecated form have no index; no real one is negative.
@@ -54,7 +53,7 @@ class ChatDecoder:
     )
 
     def __init__(self, answer: AnswerContext) -> None:
-        self._splitter = FrameSplitter(MAX_FRAME_BYTES)
+        self._splitter = FrameSplitter(answer.max_event_bytes)
         self._blocks = Blocks(answer.family)
         self._calls = CallQueue(self._blocks, answer)
         self._lesson = Lesson()
@@ -112,10 +111,11 @@ class ChatDecoder:
 
     def _frame(self, frame: bytes) -> None:
         event, data = read_frame(frame)
+        failure = error_field(frame, event, data)
+        if failure is not None:
+            self._fail(failure)
+            return
         if not data:
-            failure = error_field(frame)
-            if failure is not None:
-                self._fail(failure)
             return
         if data.strip() == b"[DONE]":
             self._finish()
@@ -146,7 +146,7 @@ class ChatDecoder:
             return
         choices = chunk.get("choices")
         for choice in choices if isinstance(choices, list) else ():
-            if isinstance(choice, dict) and not choice.get("index") and not self._over:
+            if isinstance(choice, dict) and choice_index(choice) == 0 and not self._over:
                 self._choice(choice)
 
     def _start(self, upstream_id: object = "", model: object = "") -> None:
@@ -220,8 +220,8 @@ class ChatDecoder:
 
 def _readable(rest: bytes) -> bool:
     """Return whether what is left without its blank line is a whole event all the same."""
-    _, data = read_frame(rest)
-    if data.strip() == b"[DONE]" or error_field(rest) is not None:
+    event, data = read_frame(rest)
+    if data.strip() == b"[DONE]" or error_field(rest, event, data) is not None:
         return True
     try:
         wire.load_upstream(data)

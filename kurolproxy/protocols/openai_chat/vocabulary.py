@@ -186,6 +186,15 @@ def chat_seal(family: str, text: str) -> Seal:
     return Seal("c", family, "", text)
 
 
+def choice_index(choice: Mapping[str, Any]) -> int:
+    """Return which of several answers a choice belongs to; without a number, the first."""
+    index = choice.get("index")
+    if isinstance(index, str) and index.isdecimal() and len(index) < 10:
+        # Some servers write it as a string.
+        return int(index)
+    return int(index) if isinstance(index, int | float) else 0
+
+
 def read_call(call: Mapping[str, Any]) -> ToolHead:
     """Return what a call, or the first delta of one, says of itself."""
     kind: ToolKind = "custom" if "custom" in call else "function"

@@ -46,11 +46,17 @@ def ids() -> Callable[[str], str]:
 
 
 def context(
-    reasoning: ReasoningWish | None = SHOWN, *, family: str = "claude", model: str = "m1"
+    reasoning: ReasoningWish | None = SHOWN,
+    *,
+    family: str = "claude",
+    model: str = "m1",
+    max_event_bytes: int = 16_777_216,
 ) -> AnswerContext:
     """Return the context of an answer."""
     request = Request(model, (), reasoning=reasoning)
-    return AnswerContext(model, 1_700_000_000, ids(), request, family)
+    return AnswerContext(
+        model, 1_700_000_000, ids(), request, family, max_event_bytes=max_event_bytes
+    )
 
 
 def target(limit: int | None = None, **traits: Any) -> TargetView:

@@ -26,7 +26,6 @@ from kurolproxy.ir import (
     fold,
 )
 from kurolproxy.protocols.anthropic.codec import CODEC
-from kurolproxy.protocols.anthropic.stream_decode import MAX_FRAME_BYTES
 from tests.protocols.anthropic.support import GOLDEN, check_guarantees, context, decode
 
 
@@ -277,14 +276,16 @@ def test_byte_order_mark_before_the_stream_is_skipped() -> None:
     assert read(b"\xef\xbb\xbf" + start(), end()) == read(start(), end())
 
 
-def test_frame_over_the_limit_breaks_the_answer_off() -> None:
-    decoder = CODEC.decoder(context())
+@pytest.mark.parametrize(
+    "frame", [b"data: " + b"x" * 1_000, text(0, "x" * 1_000)], ids=["torn", "whole"]
+)
+def test_frame_over_the_limit_breaks_the_answer_off(frame: bytes) -> None:
+    decoder = CODEC.decoder(context(max_event_bytes=1_000))
     decoder.feed(start())
-    piece = b"x" * (1 << 20)
-    events = [each for _ in range(17) for each in decoder.feed(b"data: " + piece)]
+    events = decoder.feed(frame)
     assert len(events) == 1
     assert isinstance(events[0], Failure)
-    assert str(MAX_FRAME_BYTES) in events[0].message
+    assert "larger than 1000 bytes" in events[0].message
     assert decoder.feed(end()) == []
     assert decoder.close() == []
 

@@ -44,10 +44,14 @@ def ids() -> Callable[[str], str]:
     return lambda prefix: f"{prefix}{next(numbers)}"
 
 
-def context(*, family: str = "", model: str = "m1", **asked: Any) -> AnswerContext:
+def context(
+    *, family: str = "", model: str = "m1", max_event_bytes: int = 16_777_216, **asked: Any
+) -> AnswerContext:
     """Return the context of an answer to a request that says what is ``asked``."""
     request = Request(model, (), **{"include_usage": True, **asked})
-    return AnswerContext(model, 1_700_000_000, ids(), request, family)
+    return AnswerContext(
+        model, 1_700_000_000, ids(), request, family, max_event_bytes=max_event_bytes
+    )
 
 
 def target(cap: int | None = None, /, **traits: Any) -> TargetView:
@@ -98,10 +102,10 @@ def frame(value: Any) -> bytes:
 
 
 def scan(
-    pieces: Iterable[bytes], public: str = "m1", *, hide_usage: bool = False
+    pieces: Iterable[bytes], public: str = "m1", *, hide_usage: bool = False, n: int = 1
 ) -> tuple[bytes, ChatScanner]:
     """Pass a stream through as the driver does; return what came out, and the scanner."""
-    scanner = ChatScanner(public, PassFacts(hide_usage))
+    scanner = ChatScanner(public, PassFacts(hide_usage, n))
     splitter = FrameSplitter(16_777_216)
     out = [scanner.feed(whole) for piece in pieces if (whole := splitter.cut(piece))]
     return b"".join(out) + scanner.close(), scanner

@@ -255,3 +255,13 @@ def test_call_without_arguments_or_id_is_whole() -> None:
     call = message(Block("tool", "", ToolHead("", "f", ns="ns")))["tool_calls"][0]
     assert call["id"].startswith("call_")
     assert call["function"] == {"name": "ns__f", "arguments": "{}"}
+
+
+def test_index_written_as_a_string_is_a_number() -> None:
+    first, second = (
+        {"index": index, "message": {"content": text}, "finish_reason": "stop"}
+        for index, text in (("0", "a"), ("1", "b"))
+    )
+    found = read({"choices": [second, first]})
+    assert isinstance(found, Response)
+    assert found.blocks == (Block("text", "a"),)

@@ -172,11 +172,50 @@ def test_whole_answer_gets_its_mark(tail: list[bytes], added: bytes, finished: b
     assert scanner.finished is finished
 
 
+def turn(index: Any, reason: str | None = None) -> bytes:
+    choice = {"index": index, "delta": {"content": "a"}, "finish_reason": reason}
+    return frame({"model": "up", "choices": [choice]})
+
+
+@pytest.mark.parametrize(
+    ("turns", "finished"),
+    [
+        ([turn(0), turn(1), turn(0, "stop"), turn(1, "stop")], True),
+        ([turn(0), turn(1), turn(0, "stop")], False),
+        ([turn(0), turn(1), turn(1, "stop"), turn(1)], False),
+        ([turn(0), turn(0), turn(0, "stop"), turn(1)], False),
+        ([turn("0"), turn("1"), turn("1", "stop"), turn("0", "stop")], True),
+        # An upstream that gives one answer whatever was asked.
+        ([turn(0), turn(0, "stop")], True),
+    ],
+)
+def test_several_answers_are_whole_when_none_of_them_goes_on(
+    turns: list[bytes], finished: bool
+) -> None:
+    out, scanner = scan(turns, "up", n=2)
+    assert out == b"".join(turns) + (DONE if finished else b"")
+    assert scanner.finished is finished
+
+
 def test_bytes_behind_the_mark_are_dropped() -> None:
     data = stream(ROLE, chunk({}, "stop"), DONE)
     out, scanner = scan([data + chunk({"content": "late"}), chunk({"content": "later"})], "up")
     assert out == data
     assert scanner.finished
+
+
+# Errors that the frame says, not the data: none of them has the field.
+ERROR_FRAMES = [
+    b'event:error\ndata: {"message":"gone"}\n\n',
+    b'event: error\r\ndata: {"message":"gone"}\r\n\r\n',
+    b'data: {"message":"gone"}\nevent: error\n\n',
+    b"event: error\ndata: gone\n\n",
+    b'event: error\ndata: "gone"\n\n',
+    b"error: gone\n\n",
+    b'error:{"message":"gone"}\r\n\r\n',
+    b'id: 1\nerror: {"message":"gone"}\n\n',
+    b'data: {}\nerror: {"message":"gone"}\n\n',
+]
 
 
 @pytest.mark.parametrize(
@@ -189,6 +228,8 @@ def test_bytes_behind_the_mark_are_dropped() -> None:
         (frame({"object": "error", "message": "gone"}), "gone"),
         (frame({"error": {"code": 500}}), "the upstream sent an error without a message"),
         (frame({"choices": [{"error": {"message": "gone"}}]}), "gone"),
+        *((spelt, "gone") for spelt in ERROR_FRAMES),
+        (b"event: error\n\n", "the upstream sent an error without a message"),
     ],
 )
 @pytest.mark.parametrize("started", [True, False])

@@ -210,11 +210,39 @@ def test_nothing_comes_behind_the_end() -> None:
     assert decoder.close() == []
 
 
-def test_event_over_the_limit_is_a_failure() -> None:
-    decoder = CODEC.decoder(context())
-    events = decoder.feed(b"data: " + b"x" * (17 << 20))
+@pytest.mark.parametrize("index", ["0", "00", 0.0, None, "first"])
+def test_choice_without_a_number_is_the_first(index: Any) -> None:
+    choice = {"index": index, "delta": {"content": "a"}, "finish_reason": "stop"}
+    assert whole(frame({"choices": [choice]}), DONE).blocks == (Block("text", "a"),)
+
+
+@pytest.mark.parametrize("index", [1, 1.0, "1"])
+def test_other_choices_are_left_out(index: Any) -> None:
+    choice = {"index": index, "delta": {"content": "a"}, "finish_reason": "stop"}
+    assert whole(frame({"choices": [choice]}), chunk({}, "stop"), DONE).blocks == ()
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (b'event:error\ndata: {"message":"gone"}\n\n', "gone"),
+        (b"event: error\ndata: gone\n\n", "gone"),
+        (b"event: error\n\n", ""),
+        (b'id: 1\nerror: {"message":"gone"}\n\n', "gone"),
+    ],
+)
+def test_error_that_the_frame_says_is_a_failure(broken: bytes, message: str) -> None:
+    assert failure(chunk({"content": "a"}), broken) == Failure(message)
+
+
+@pytest.mark.parametrize(
+    "event", [b"data: " + b"x" * 1_000, chunk({"content": "x" * 1_000})], ids=["torn", "whole"]
+)
+def test_event_over_the_limit_is_a_failure(event: bytes) -> None:
+    decoder = CODEC.decoder(context(max_event_bytes=1_000))
+    events = decoder.feed(event)
     assert isinstance(events[-1], Failure)
-    assert "larger than 16777216 bytes" in events[-1].message
+    assert "larger than 1000 bytes" in events[-1].message
 
 
 def test_event_just_under_the_limit_is_read() -> None:
