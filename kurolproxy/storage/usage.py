@@ -7,10 +7,10 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date
+from itertools import chain
 from typing import Any, NamedTuple
 
 import aiosqlite
-import orjson
 
 from kurolproxy.ir import MAX_TOKENS_COUNTED
 from kurolproxy.storage.database import Database
@@ -70,12 +70,13 @@ class UsageRow(NamedTuple):
 _Sums = dict[tuple[str, int, str, str], list[int]]
 
 _SUMMED = ("prompt", "completion", "cache_read", "cache_write", "reasoning", "charged")
-# One statement for a whole batch: executemany would take the interpreter's lock once a row,
-# and each time away from the loop.
-_INSERT = "INSERT INTO usage ({}) SELECT {} FROM json_each(?)".format(
-    ", ".join(UsageRow._fields),
-    ", ".join(f"json_extract(value, '$[{index}]')" for index in range(len(UsageRow._fields))),
-)
+# Many rows in one statement: each statement gives the interpreter's lock away and takes it
+# back, and waits for the loop each time.
+_CHUNK = 50
+_ROW = "({})".format(", ".join("?" * len(UsageRow._fields)))
+_INSERT = "INSERT INTO usage ({}) VALUES ".format(", ".join(UsageRow._fields))
+_INSERT_ONE = _INSERT + _ROW
+_INSERT_CHUNK = _INSERT + ", ".join([_ROW] * _CHUNK)
 _DAILY_COUNTERS = ("requests", *_SUMMED, "estimated")
 _ADD_UP = "INSERT INTO usage_daily (day, account_id, key_id, model, {}) VALUES ({}) {} {}".format(
     ", ".join(_DAILY_COUNTERS),
@@ -105,8 +106,11 @@ async def import_rows(database: Database, rows: Sequence[UsageRow]) -> int:
         known = {found[0] for found in await db.execute_fetchall(sql, list(unique))}
         fresh = [row for id_, row in unique.items() if id_ not in known]
         sums: _Sums = {}
-        records = orjson.dumps(list(_records(fresh, sums))).decode()
-        await db.execute(_INSERT, (records,))
+        records = list(_records(fresh, sums))
+        whole = len(records) - len(records) % _CHUNK
+        for start in range(0, whole, _CHUNK):
+            await db.execute(_INSERT_CHUNK, [*chain(*records[start : start + _CHUNK])])
+        await db.executemany(_INSERT_ONE, records[whole:])
         await db.executemany(_ADD_UP, ((*place, *added) for place, added in sums.items()))
         return len(fresh)
 
