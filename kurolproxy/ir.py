@@ -228,13 +228,18 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What a tool answered."""
+    """What a tool answered.
+
+    Attributes:
+        made_up: the call had no result; this one stands in its place.
+    """
 
     call_id: str
     parts: tuple[Text | Image | File, ...] = ()
     name: str | None = None
     is_error: bool = False
     cache: CacheHint | None = None
+    made_up: bool = False
 
 
 Part = Text | Image | File | Audio | Reasoning | Refusal | ToolCall | ToolResult
@@ -316,7 +321,8 @@ class Request:
 
     Attributes:
         names: IR field name -> the client's own name of it, where the two differ; used
-            to name losses in the caller's words (``max_completion_tokens``).
+            to name losses in the caller's words (``max_completion_tokens``); and
+            ``parts.<kind>`` -> the client's word for such a part (``document``).
         leftover: known wire fields that have no place here, in the client's words.
         unknown: how many wire fields nobody knows.
         legacy_functions: the client speaks Chat's ``functions``, before tools.

@@ -18,6 +18,7 @@ from kurolproxy.ir import (
     Image,
     Message,
     Output,
+    Part,
     Reasoning,
     ReasoningWish,
     Refusal,
@@ -141,12 +142,20 @@ class Reader:
             yield from self._lost_of(text, "system.text", "system.text")
         for message in request.messages:
             for part in message.parts:
-                label = f"messages.{_LABELS[type(part)]}"
+                if isinstance(part, ToolResult) and part.made_up:
+                    # The client never said it.
+                    continue
+                label = f"messages.{self._word(part)}"
                 yield from self._lost_of(part, label, label)
                 if isinstance(part, ToolResult) and self._touched(part):
                     for inner in part.parts:
-                        inside = f"{label}.{_LABELS[type(inner)]}"
+                        inside = f"{label}.{self._word(inner)}"
                         yield from self._lost_of(inner, inside, inside)
+
+    def _word(self, part: Part) -> str:
+        """Return what the client calls a part of this kind."""
+        word = _LABELS[type(part)]
+        return self.request.names.get(f"parts.{word}", word)
 
     def _lost_of(self, node: Tool | object, label: str, prefix: str) -> Iterator[str]:
         if not self._touched(node):

@@ -236,7 +236,7 @@ class _Turn:
 def _result(call: ToolCall, found: list[ToolResult]) -> ToolResult:
     """Return the one result of a call; further ones add their parts to the first."""
     if not found:
-        return ToolResult(call.id, (Text(_INTERRUPTED),), is_error=True)
+        return ToolResult(call.id, (Text(_INTERRUPTED),), is_error=True, made_up=True)
     first = found[0]
     if len(found) > 1:
         first = replace(first, parts=tuple(part for each in found for part in each.parts))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from kurolproxy.ir import (
     CacheHint,
     Citation,
+    File,
     Image,
     Message,
     Output,
@@ -191,3 +192,28 @@ def test_header_holds_at_most_512_bytes_and_says_how_many_are_missing(names: lis
 def test_header_of_a_few_losses_is_the_list() -> None:
     assert header_value(["seed", "tools.web_search"]) == "seed,tools.web_search"
     assert header_value([]) == ""
+
+
+def test_result_that_the_client_never_gave_is_no_loss() -> None:
+    said = ToolResult("a", (Text("gone"),), is_error=True)
+    made_up = ToolResult("b", (Text("none"),), is_error=True, made_up=True)
+    reader = Reader(request(messages=(Message("tool", (said, made_up)),)))
+    assert reader.losses() == ["messages.tool_result"]
+    reader.take(said, "parts")
+    reader.take(said.parts[0], "text")
+    assert reader.losses() == [
+        "messages.tool_result.call_id",
+        "messages.tool_result.is_error",
+    ]
+
+
+def test_parts_are_called_what_the_client_calls_them() -> None:
+    inner = File(text="t", context="c")
+    parts = (File(text="t", context="c"), ToolResult("c", (inner,)))
+    reader = Reader(request(messages=(Message("user", parts),), names={"parts.file": "document"}))
+    assert reader.losses() == ["messages.document", "messages.tool_result"]
+    for file in (parts[0], inner):
+        reader.take(file, "text")
+    for name in ("call_id", "parts"):
+        reader.take(parts[1], name)
+    assert reader.losses() == ["messages.document.context", "messages.tool_result.document.context"]

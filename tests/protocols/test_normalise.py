@@ -63,7 +63,7 @@ def result(call_id: str, text: str = "", name: str | None = None) -> ToolResult:
 
 
 def lost(call_id: str) -> ToolResult:
-    return ToolResult(call_id, (Text(INTERRUPTED),), is_error=True)
+    return ToolResult(call_id, (Text(INTERRUPTED),), is_error=True, made_up=True)
 
 
 def normal(*messages: Message) -> tuple[Message, ...]:

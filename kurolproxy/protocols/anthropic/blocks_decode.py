@@ -6,6 +6,7 @@ Source: the block parameter types of the ``anthropic`` SDK 2.x, GA and beta.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import UnionType
 from typing import Any
 
 from kurolproxy.errors import BadRequest
@@ -135,6 +136,12 @@ class Blocks:
             if isinstance(each, dict) and isinstance(each.get("tool_name"), str):
                 self._loaded(each["tool_name"])
 
+    def _lost_of(self, inner: Iterable[Part], block: str, kept: type | UnionType) -> None:
+        """Note the parts of a block's content that have no place in it."""
+        for part in inner:
+            if not isinstance(part, kept):
+                self._notes.lost(f"messages.{block}.{_WORDS[type(part)]}")
+
     # --- words and media ----------------------------------------------------------------
 
     def _text(self, fields: Fields) -> Iterable[Part]:
@@ -176,13 +183,15 @@ class Blocks:
             text = "\n".join(part.text for part in inner if isinstance(part, Text))
             yield _plain(text, title, context, cache)
             yield from (part for part in inner if isinstance(part, Image))
+            self._lost_of(inner, "document", Text | Image)
         else:
             raise _wrong_source(source, kind)
 
     def _search_result(self, fields: Fields) -> Iterable[Part]:
         head = f"[search result: {fields.need_text('title')}, {fields.need_text('source')}]"
-        inner = self.parts(fields.raw("content"), fields.path("content"))
+        inner = list(self.parts(fields.raw("content"), fields.path("content")))
         words = [part.text for part in inner if isinstance(part, Text)]
+        self._lost_of(inner, "search_result", Text)
         yield Text("\n".join([head, *words]), cache_hint(fields))
 
     # --- reasoning ----------------------------------------------------------------------
@@ -216,8 +225,9 @@ class Blocks:
 
     def _tool_result(self, fields: Fields) -> Iterable[Part]:
         content = fields.raw("content")
-        inner = () if content is None else self.parts(content, fields.path("content"))
+        inner = [] if content is None else list(self.parts(content, fields.path("content")))
         parts = tuple(part for part in inner if isinstance(part, Text | Image | File))
+        self._lost_of(inner, "tool_result", Text | Image | File)
         yield ToolResult(
             call_id=fields.need_text("tool_use_id"),
             parts=parts,
@@ -230,6 +240,14 @@ class Blocks:
         yield Text(f"Tool loaded: {fields.need_text('tool_name')}", cache_hint(fields))
 
 
+# What the wire calls parts that not every content may hold.
+_WORDS: Mapping[type, str] = {
+    File: "document",
+    Image: "image",
+    Reasoning: "thinking",
+    ToolCall: "tool_use",
+    ToolResult: "tool_result",
+}
 _READ: Mapping[str, frozenset[str]] = {
     # Citations of text are read; those with a URL have a place.
     "text": frozenset({"text", "citations"}),

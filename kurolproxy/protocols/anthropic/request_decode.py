@@ -79,6 +79,9 @@ _NAMES = {
     "user_ref": "metadata.user_id",
     "cache": "cache_control",
     "parallel_tools": "tool_choice.disable_parallel_tool_use",
+    "parts.file": "document",
+    "parts.reasoning": "thinking",
+    "parts.tool_call": "tool_use",
 }
 
 

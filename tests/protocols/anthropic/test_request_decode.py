@@ -401,3 +401,34 @@ def test_recorded_request_is_read(recorded: Any) -> None:
     assert request.messages
     assert request.max_tokens == recorded.request_json["max_tokens"]
     assert request.unknown == 0
+
+
+THOUGHT = {"type": "thinking", "thinking": "hm", "signature": ""}
+USE = {"type": "tool_use", "id": "t", "name": "get", "input": {}}
+PICTURE = {"type": "image", "source": {"type": "url", "url": "https://a.test/p.png"}}
+PAPER = {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "x"}}
+WORDS = {"type": "text", "text": "seen"}
+
+
+@pytest.mark.parametrize(
+    ("block", "lost"),
+    [
+        (
+            {"type": "tool_result", "tool_use_id": "t", "content": [THOUGHT, USE, WORDS, PICTURE]},
+            ("messages.tool_result.thinking", "messages.tool_result.tool_use"),
+        ),
+        (
+            {"type": "document", "source": {"type": "content", "content": [PAPER, USE, PICTURE]}},
+            ("messages.document.document", "messages.document.tool_use"),
+        ),
+        (
+            {"type": "search_result", "title": "t", "source": "s", "content": [WORDS, PICTURE]},
+            ("messages.search_result.image",),
+        ),
+    ],
+    ids=lambda value: value["type"] if isinstance(value, dict) else "",
+)
+def test_blocks_that_have_no_place_inside_of_another_are_named(
+    block: dict[str, Any], lost: tuple[str, ...]
+) -> None:
+    assert said(block).leftover == lost

@@ -481,3 +481,11 @@ def test_the_same_request_is_the_same_bytes() -> None:
 
 def _request(**wire: Any) -> dict[str, Any]:
     return {"model": "m1", "messages": [{"role": "user", "content": "Hi"}], **wire}
+
+
+def test_result_made_up_for_a_call_without_one_is_no_loss() -> None:
+    call = ToolCall("c", "f", "{}")
+    request = Request("m", (Message("user", (Text("q"),)), Message("assistant", (call,))))
+    outgoing, lost = encoded(request)
+    assert outgoing.body["messages"][-1]["role"] == "tool"
+    assert lost == []
