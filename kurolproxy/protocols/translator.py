@@ -146,6 +146,7 @@ class Translation:
             new_id=self.around.new_id,
             request=request,
             family=self.view.traits.reasoning_family or "",
+            max_event_bytes=self.around.max_event_bytes,
         )
 
     def without_reasoning(self) -> Translation | None:
@@ -216,6 +217,7 @@ def translate(
     """
     if client.name == upstream.name:
         return _pass(client, asked, view, around)
+    wire.refuse_big_integers(asked.body)
     request = client.decode_request(asked.load(around.max_depth))
     if around.output_cap is not None:
         request = replace(request, max_tokens=around.output_cap)

@@ -239,3 +239,33 @@ def test_reader_of_the_log_that_stops_reading_stops_nobody() -> None:
     os.close(read)
     assert log.close(timeout_s=10)
     os.close(write)
+
+
+@pytest.mark.parametrize("path, model", [(CHAT, "m-model"), (MESSAGES, "c-model")])
+async def test_integer_over_64_bits_is_refused_where_it_would_be_rounded(
+    path: str, model: str, gateway: Running, fake: FakeUpstream, http: aiohttp.ClientSession
+) -> None:
+    schema = {"type": "object", "properties": {"a": {"maximum": 123456789012345678901234567890}}}
+    tool: dict[str, Any] = {"name": "t", "input_schema": schema}
+    if path == CHAT:
+        tool = {"type": "function", "function": {"name": "t", "parameters": schema}}
+    status, body, _ = await post(
+        http, gateway, gateway.key, path, model=model, max_tokens=5, tools=[tool]
+    )
+    assert status == 400
+    assert "64 bits" in body["error"]["message"]
+    assert fake.requests == []
+
+
+@pairs
+async def test_limit_of_an_event_holds_whatever_happens_to_it(
+    path: str, model: str, start: Starter, fake: FakeUpstream, http: aiohttp.ClientSession
+) -> None:
+    gateway = await start(toml(fake.base_url) + "\n[limits]\nmax_event_bytes = 65_536\n")
+    big = words(model, ["y" * 200_000])[0]
+    pieces = [big[at : at + 8_000] for at in range(0, len(big), 8_000)]
+    fake.answer(stream_answer([*begin(model), *words(model, ["ab"]), *pieces, *end(model)]))
+    got = await ask(http, gateway, path, sent(model))
+    assert got.text == "ab"
+    assert got.error is not None
+    assert not got.looks_whole
