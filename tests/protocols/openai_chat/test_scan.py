@@ -233,9 +233,13 @@ ERROR_FRAMES = [
     ],
 )
 @pytest.mark.parametrize("started", [True, False])
-def test_error_ends_the_stream_before_it(broken: bytes, message: str, started: bool) -> None:
+@pytest.mark.parametrize("apart", [True, False])
+def test_error_ends_the_stream_before_it(
+    broken: bytes, message: str, started: bool, apart: bool
+) -> None:
     before = stream(ROLE, chunk({"content": "a"})) if started else b""
-    out, scanner = scan([before + broken + chunk({"content": "b"}) + DONE], "up")
+    pieces = [before, broken, chunk({"content": "b"}) + DONE]
+    out, scanner = scan(pieces if apart else [b"".join(pieces)], "up")
     assert out == before
     assert scanner.failure == message
     assert not scanner.finished

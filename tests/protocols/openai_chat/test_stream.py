@@ -72,11 +72,13 @@ def test_whole_call_ends_when_the_next_begins() -> None:
     assert decoder.feed(chunk(call(1, "{"))) == [Delta(1, "{")]
 
 
-def test_call_without_index_or_id_goes_out_when_the_one_before_it_is_whole() -> None:
+@pytest.mark.parametrize("second", ["f", "g"])
+def test_call_without_index_or_id_goes_out_when_the_one_before_it_is_whole(second: str) -> None:
     decoder = CODEC.decoder(context())
-    first, second = ({"function": {"name": name, "arguments": "{}"}} for name in "fg")
-    decoder.feed(chunk({"tool_calls": [first]}))
-    assert Delta(1, "{}") in decoder.feed(chunk({"tool_calls": [second]}))
+    for name in ("f", second):
+        item = {"function": {"name": name, "arguments": "{}"}}
+        events = decoder.feed(chunk({"tool_calls": [item]}))
+    assert Delta(1, "{}") in events
 
 
 def test_unfinished_call_keeps_the_next_waiting() -> None:
