@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import hashlib
 import os
@@ -42,7 +41,6 @@ from kurolproxy.upstream.client import SessionClient
 
 _BACKLOG = 4_096
 _SHUTDOWN_S = 5.0
-_POLL_S = 0.05
 
 
 class Gateway:
@@ -100,10 +98,8 @@ class Gateway:
     async def _end_calls(self) -> None:
         """Give running calls a while, then end the rest with an error in their own form."""
         deadlines = self.state.deadlines
-        until = self._clock.now() + _SHUTDOWN_S
-        while len(deadlines) and self._clock.now() < until:
-            await asyncio.sleep(_POLL_S)
-        deadlines.end_all(lambda: Overloaded("The gateway is shutting down.", retry_after_s=1))
+        if not await deadlines.emptied(_SHUTDOWN_S):
+            deadlines.end_all(lambda: Overloaded("The gateway is shutting down.", retry_after_s=1))
 
     def connections(self) -> list[web.RequestHandler]:
         """Return the client connections of the main listeners."""

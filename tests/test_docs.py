@@ -28,9 +28,7 @@ def test_every_configuration_key_is_in_the_example() -> None:
 
 def test_every_metric_is_documented() -> None:
     metrics = Metrics()
-    names = [
-        each.name for each in vars(metrics).values() if isinstance(each, Counter | Histogram)
-    ]
+    names = [each.name for each in vars(metrics).values() if isinstance(each, Counter | Histogram)]
     names += ["kurol_streams_in_flight", "kurol_build_info", "kurol_config_last_reload_successful"]
     documented = text()
     assert [name for name in names if name not in documented] == []

@@ -43,7 +43,7 @@ def demo() -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    "kind, code", CALLS, ids=[f"{kind}-{n}" for n, (kind, _) in enumerate(CALLS)]
+    ("kind", "code"), CALLS, ids=[f"{kind}-{n}" for n, (kind, _) in enumerate(CALLS)]
 )
 def test_sample_answers_with_what_was_asked(kind: str, code: str, demo: dict[str, Any]) -> None:
     code = code.replace(ADDRESS, demo["base_url"])

@@ -106,7 +106,9 @@ class Translation:
     def rewriter(self) -> Rewriter:
         """Return the rewriter of a streamed answer."""
         if self.passed:
-            scanner = self.client.scanner(self.view.public_model, PassFacts(self.hide_usage))
+            scanner = self.client.scanner(
+                self.view.public_model, PassFacts(self.hide_usage, self.asked.n)
+            )
             return PassRewriter(self, scanner)
         return TranslateRewriter(self)
 
@@ -192,7 +194,7 @@ class Translation:
 
     def _document_events(self, data: bytes) -> list[StreamEvent]:
         try:
-            document = wire.load_upstream(data)
+            document = wire.load_exact(data)
         except wire.WireError as error:
             return [Failure(f"the upstream's answer is {error}")]
         return self.upstream.decode_response(document, self.answer())

@@ -71,6 +71,7 @@ class Deadlines:
         self._watches: set[Watch] = set()
         self._each_sweep: list[Callable[[float], None]] = []
         self._handle: asyncio.TimerHandle | None = None
+        self._empty: asyncio.Event | None = None
 
     def add(self, watch: Watch) -> None:
         """Sweep a watch from now on."""
@@ -79,6 +80,24 @@ class Deadlines:
     def remove(self, watch: Watch) -> None:
         """Forget a watch."""
         self._watches.discard(watch)
+        if self._empty is not None and not self._watches:
+            self._empty.set()
+
+    async def emptied(self, within_s: float) -> bool:
+        """Wait until no call runs.
+
+        Returns:
+            False when some still run after ``within_s`` seconds.
+        """
+        if not self._watches:
+            return True
+        self._empty = asyncio.Event()
+        try:
+            async with asyncio.timeout(within_s):
+                await self._empty.wait()
+        except TimeoutError:
+            return False
+        return True
 
     def __len__(self) -> int:
         return len(self._watches)

@@ -269,7 +269,9 @@ class Exchange:
         self, usage: Usage, charged: int, outcome: str, duration: float, estimated: bool
     ) -> UsageRow:
         grant, caller, model = self.grant, self.caller, self.model
-        assert grant is not None and caller is not None and model is not None
+        assert grant is not None
+        assert caller is not None
+        assert model is not None
         translation, first = self.translation, self.first_token_s
         return UsageRow(
             request_id=self.id,

@@ -78,7 +78,7 @@ BODIES = [
 
 
 @pytest.mark.parametrize("path", ROUTES)
-@pytest.mark.parametrize("sent, status", [b[1:] for b in BODIES], ids=[b[0] for b in BODIES])
+@pytest.mark.parametrize(("sent", "status"), [b[1:] for b in BODIES], ids=[b[0] for b in BODIES])
 async def test_bad_body_is_an_error_in_the_callers_form(
     sent: bytes,
     status: int,
@@ -120,7 +120,7 @@ WRONG_TYPES = [
 
 
 @pytest.mark.parametrize(
-    "path, model, changes", [c[1:] for c in WRONG_TYPES], ids=[c[0] for c in WRONG_TYPES]
+    ("path", "model", "changes"), [c[1:] for c in WRONG_TYPES], ids=[c[0] for c in WRONG_TYPES]
 )
 async def test_wrong_type_in_a_translated_request_names_the_field(
     path: str,
@@ -168,7 +168,7 @@ HEADS = [
 
 
 @pytest.mark.parametrize("path", ROUTES)
-@pytest.mark.parametrize("more, status", [h[1:] for h in HEADS], ids=[h[0] for h in HEADS])
+@pytest.mark.parametrize(("more", "status"), [h[1:] for h in HEADS], ids=[h[0] for h in HEADS])
 async def test_head_decides_before_the_body_is_read(
     more: dict[str, str],
     status: int,
@@ -264,7 +264,7 @@ UNKNOWN = [
 ]
 
 
-@pytest.mark.parametrize("method, path, status, kind", UNKNOWN)
+@pytest.mark.parametrize(("method", "path", "status", "kind"), UNKNOWN)
 async def test_unknown_route_or_method_has_the_form_of_its_family(
     method: str,
     path: str,

@@ -20,7 +20,7 @@ async def broken(gateway: Running, *, readable_only: bool) -> None:
     await gateway.gateway.database._writer.execute(f"PRAGMA query_only = {mode}")
 
 
-@pytest.mark.parametrize("policy, status", [("fail-closed", 503), ("fail-open", 200)])
+@pytest.mark.parametrize(("policy", "status"), [("fail-closed", 503), ("fail-open", 200)])
 async def test_unwritable_ledger_follows_the_policy_and_recovers(
     policy: str, status: int, start: Starter, fake: FakeUpstream, http: aiohttp.ClientSession
 ) -> None:

@@ -199,7 +199,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(
-    "used, cap, budget, status, what", [c[1:] for c in CASES], ids=[c[0] for c in CASES]
+    ("used", "cap", "budget", "status", "what"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
 )
 async def test_claude_codes_request_meets_the_four_cases(
     used: int,

@@ -15,9 +15,9 @@ from kurolproxy.app import Gateway
 from kurolproxy.config.load import parse
 from kurolproxy.server.log import RequestLog
 from tests.conftest import Running, Starter, soon, toml
-from tests.fakes.answers import Answer, frame, stream_answer
+from tests.fakes.answers import Answer, failure, frame, json_answer, stream_answer
 from tests.fakes.upstream import FakeUpstream, SeenRequest
-from tests.server.test_limits import answer, post
+from tests.server.test_limits import answer, message, post
 from tests.server.test_stream_life import (
     CHAT,
     MESSAGES,
@@ -133,7 +133,8 @@ async def test_four_letters_in_a_text_do_not_rewrite_the_body(
     fake.always(answer())
     raw = (
         b'{ "model": "c-model", "x": 123456789012345678901234567890, "y": 1.10,'
-        b' "messages": [ {"role": "user", "content": "xa3gxy"}, {"role":"user","content":"a3gx"} ] }'
+        b' "messages": [ {"role": "user", "content": "xa3gxy"},'
+        b' {"role":"user","content":"a3gx"} ] }'
     )
     headers = {"authorization": f"Bearer {gateway.key}"}
     async with http.post(
@@ -158,8 +159,6 @@ async def test_what_is_reserved_is_what_the_upstream_is_told(
 async def test_words_of_an_upstream_stay_out_of_the_log(
     gateway: Running, fake: FakeUpstream, http: aiohttp.ClientSession
 ) -> None:
-    from tests.fakes.answers import failure
-
     fake.always(failure(400, "cannot parse: TOP SECRET PROMPT"))
     status, body, _ = await post(http, gateway, gateway.key)
     assert status == 400
@@ -241,7 +240,7 @@ def test_reader_of_the_log_that_stops_reading_stops_nobody() -> None:
     os.close(write)
 
 
-@pytest.mark.parametrize("path, model", [(CHAT, "m-model"), (MESSAGES, "c-model")])
+@pytest.mark.parametrize(("path", "model"), [(CHAT, "m-model"), (MESSAGES, "c-model")])
 async def test_integer_over_64_bits_is_refused_where_it_would_be_rounded(
     path: str, model: str, gateway: Running, fake: FakeUpstream, http: aiohttp.ClientSession
 ) -> None:
@@ -269,3 +268,40 @@ async def test_limit_of_an_event_holds_whatever_happens_to_it(
     assert got.text == "ab"
     assert got.error is not None
     assert not got.looks_whole
+
+
+@pytest.mark.parametrize(("path", "model"), [(CHAT, "m-model"), (MESSAGES, "c-model")])
+async def test_integer_over_64_bits_in_a_call_stays_what_it_was(
+    path: str, model: str, gateway: Running, fake: FakeUpstream, http: aiohttp.ClientSession
+) -> None:
+    big = 123456789012345678901234567890
+    if model == "c-model":
+        value = json.loads(answer().steps[0])  # type: ignore[arg-type]
+        call = {"name": "t", "arguments": json.dumps({"a": big})}
+        value["choices"][0]["message"]["tool_calls"] = [
+            {"id": "call_1", "type": "function", "function": call}
+        ]
+    else:
+        value = json.loads(message().steps[0])  # type: ignore[arg-type]
+        value["content"] = [{"type": "tool_use", "id": "toolu_1", "name": "t", "input": {"a": big}}]
+    fake.answer(json_answer(value))
+    headers = {"authorization": f"Bearer {gateway.key}"}
+    body = sent(model, stream=False)
+    async with http.post(gateway.base_url + path, json=body, headers=headers) as got:
+        assert str(big) in await got.text()
+
+
+async def test_stream_of_two_answers_that_is_cut_never_looks_whole(
+    gateway: Running, fake: FakeUpstream, http: aiohttp.ClientSession
+) -> None:
+    def piece(index: int, delta: dict[str, Any], finish: str | None = None) -> bytes:
+        head = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "plain"}
+        return frame(
+            {**head, "choices": [{"index": index, "delta": delta, "finish_reason": finish}]}
+        )
+
+    frames = [piece(0, {"content": "a"}), piece(1, {"content": "b"}), piece(0, {}, "stop")]
+    fake.answer(stream_answer(frames))
+    got = await ask(http, gateway, CHAT, sent("c-model", n=2))
+    assert not got.looks_whole
+    assert got.error is not None

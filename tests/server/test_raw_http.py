@@ -62,7 +62,9 @@ MALFORMED = [
 ]
 
 
-@pytest.mark.parametrize("sent, status", [m[1:] for m in MALFORMED], ids=[m[0] for m in MALFORMED])
+@pytest.mark.parametrize(
+    ("sent", "status"), [m[1:] for m in MALFORMED], ids=[m[0] for m in MALFORMED]
+)
 async def test_malformed_request_is_refused_without_being_quoted(
     sent: bytes, status: bytes, gateway: Running
 ) -> None:

@@ -124,7 +124,7 @@ async def test_draining_gateway_is_alive_and_not_ready(
 
 
 @pytest.mark.parametrize(
-    "method, path", [("HEAD", "/"), ("HEAD", "/api/hello"), ("GET", "/api/hello")]
+    ("method", "path"), [("HEAD", "/"), ("HEAD", "/api/hello"), ("GET", "/api/hello")]
 )
 async def test_probes_of_clients_are_answered(
     method: str, path: str, gateway: Running, http: aiohttp.ClientSession
@@ -144,7 +144,7 @@ FORMS = [
 ]
 
 
-@pytest.mark.parametrize("path, model", [(CHAT, "c-model"), (MESSAGES, "m-model")])
+@pytest.mark.parametrize(("path", "model"), [(CHAT, "c-model"), (MESSAGES, "m-model")])
 @pytest.mark.parametrize("form", FORMS, ids=[" + ".join(form) for form in FORMS])
 async def test_every_form_of_credential_is_taken_on_every_route(
     form: dict[str, str],

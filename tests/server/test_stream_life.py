@@ -17,7 +17,7 @@ from tests.fakes.upstream import FakeUpstream
 CHAT = "/v1/chat/completions"
 MESSAGES = "/v1/messages"
 PAIRS = [(path, model) for path in (CHAT, MESSAGES) for model in ("c-model", "m-model")]
-pairs = pytest.mark.parametrize("path, model", PAIRS)
+pairs = pytest.mark.parametrize(("path", "model"), PAIRS)
 
 FAST = """
 [timeouts]

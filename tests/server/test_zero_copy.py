@@ -53,7 +53,7 @@ def client() -> tuple[ClientStream, Transport]:
 CASES = [("openai-chat", "c-model"), ("anthropic", "m-model")]
 
 
-@pytest.mark.parametrize("protocol, name", CASES)
+@pytest.mark.parametrize(("protocol", "name"), CASES)
 def test_every_unchanged_chunk_is_the_object_that_was_read(
     protocol: ProtocolName, name: str
 ) -> None:
@@ -71,7 +71,7 @@ def test_every_unchanged_chunk_is_the_object_that_was_read(
     assert all(id(data) in written for data in reads)
 
 
-@pytest.mark.parametrize("protocol, name", CASES)
+@pytest.mark.parametrize(("protocol", "name"), CASES)
 def test_chunk_that_must_show_another_model_is_the_only_copy(
     protocol: ProtocolName, name: str
 ) -> None:

@@ -375,12 +375,12 @@ async def test_fault_of_ours_does_not_end_the_writing(
     ledger.writer.start()
     ledger.writer.add(row("r1", day="not a date"))
     async with asyncio.timeout(30):
-        while ledger.writer.writable:
+        while ledger.writer.writable:  # noqa: ASYNC110  # a property, no event
             await asyncio.sleep(0.01)
         assert "1 usage rows wait" in caplog.text
         ledger.writer._rows.clear()
         ledger.writer.add(row("r2"))
-        while not ledger.writer.writable:
+        while not ledger.writer.writable:  # noqa: ASYNC110  # a property, no event
             await asyncio.sleep(0.01)
     assert await ledger.writer.close() == 0
     assert await ledger.ids() == ["r2"]
