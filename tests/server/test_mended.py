@@ -14,6 +14,7 @@ import pytest
 from kurolproxy.app import Gateway
 from kurolproxy.config.load import parse
 from kurolproxy.server.log import RequestLog
+from kurolproxy.storage.errors import Invalid
 from tests.conftest import Running, Starter, soon, toml
 from tests.fakes.answers import Answer, failure, frame, json_answer, stream_answer
 from tests.fakes.upstream import FakeUpstream, SeenRequest
@@ -305,3 +306,21 @@ async def test_stream_of_two_answers_that_is_cut_never_looks_whole(
     got = await ask(http, gateway, CHAT, sent("c-model", n=2))
     assert not got.looks_whole
     assert got.error is not None
+
+
+async def test_expiry_that_no_date_can_hold_is_refused(gateway: Running) -> None:
+    for expires_at in (1e300, float("inf"), float("nan"), 253_402_300_800.0):
+        with pytest.raises(Invalid, match="9999"):
+            await gateway.gateway.accounts.create_key("someone@example.org", expires_at=expires_at)
+    assert len(await gateway.gateway.accounts.list_keys()) == 1
+
+
+async def test_every_attempt_is_counted_however_it_ended(
+    gateway: Running, fake: FakeUpstream, http: aiohttp.ClientSession
+) -> None:
+    broken = stream_answer([*begin("c-model"), *words("c-model", ["ab"]), 0.05])
+    fake.answer(broken, failure(400, "no"))
+    await ask(http, gateway, CHAT, sent("c-model"))
+    await ask(http, gateway, CHAT, sent("c-model"))
+    counted = gateway.gateway.state.metrics.upstream_requests.values
+    assert counted == {("chat", "upstream_error"): 1, ("chat", "bad_request"): 1}
