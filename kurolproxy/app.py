@@ -105,21 +105,6 @@ class Gateway:
         """Return the client connections of the main listeners."""
         return self._server.connections if self._server is not None else []
 
-    async def new_key(self, email: str, plan: str, **limits: Any) -> str:
-        """Make an account where there is none, and a key of it.
-
-        Args:
-            limits: what narrows the key, as ``AccountStore.create_key`` takes it.
-
-        Returns:
-            the secret.
-        """
-        known = {account.email for account in await self.accounts.list_accounts()}
-        if email not in known:
-            await self.accounts.create_account(email, plan)
-        _, secret = await self.accounts.create_key(email, **limits)
-        return secret
-
     # --- building -----------------------------------------------------------------
 
     async def _open(self, stack: AsyncExitStack) -> None:

@@ -31,9 +31,9 @@ from kurolproxy.ir import (
     Usage,
     UsageSeen,
     count,
-    fold,
-    unfold,
 )
+from kurolproxy.protocols.folding import fold
+from tests.unfolding import unfold
 
 COUNTED = [
     (0, 0),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from kurolproxy.errors import BadRequest, GatewayError
-from kurolproxy.ir import Failure, ReasoningWish, Request, StreamEvent, Usage, fold
+from kurolproxy.ir import Failure, ReasoningWish, Request, StreamEvent, Usage
 from kurolproxy.protocols import wire
 from kurolproxy.protocols.asked import Asked
 from kurolproxy.protocols.base import (
@@ -19,11 +19,12 @@ from kurolproxy.protocols.base import (
     Scanner,
     TargetView,
 )
+from kurolproxy.protocols.folding import fold
 from kurolproxy.protocols.losses import Reader
 from kurolproxy.protocols.names import ToolNames
 from kurolproxy.protocols.normalise import normalise, without_reasoning
 from kurolproxy.protocols.passthrough import pass_body
-from kurolproxy.protocols.pipeline import Pipeline
+from kurolproxy.protocols.pipeline import Pipeline, build
 from kurolproxy.sse import FrameSplitter, FrameTooLarge, read_frame
 
 _LOST_REASONING = "messages.reasoning"
@@ -185,11 +186,8 @@ class Translation:
 
     def pipeline(self, answer: AnswerContext) -> Pipeline:
         """Return the filters between the two codecs of the answer."""
-        wish = answer.request.reasoning
-        return Pipeline(
-            tools=self.outgoing.tools if self.outgoing else ToolNames(),
-            stops=self.outgoing.local_stop if self.outgoing else (),
-            show=wish.show if wish is not None and not self.passed else "summary",
+        return (
+            Pipeline(ToolNames()) if self.outgoing is None else build(answer.request, self.outgoing)
         )
 
     def _document_events(self, data: bytes) -> list[StreamEvent]:

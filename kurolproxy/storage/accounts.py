@@ -272,10 +272,8 @@ class AccountStore:
             secret = make_secret(self._random(SECRET_BYTES), admin=admin)
         else:
             secret = checked_secret(secret, admin=admin)
-        if expires_at is not None and not expires_at < LATEST_EXPIRY:
-            raise Invalid("a key cannot expire after the year 9999")
-        if expires_at is not None and expires_at <= self._clock():
-            raise Invalid("the key would have expired already")
+        if expires_at is not None:
+            self._check_expiry(expires_at)
         prefix, last_four = shown(secret)
         draft = Key(
             id=f"key_{self._random(_KEY_ID_BYTES).hex()}",
@@ -301,6 +299,13 @@ class AccountStore:
 
         key, _ = await self._database.write(work, durable=True, then=self._put)
         return key, secret
+
+    def _check_expiry(self, expires_at: float) -> None:
+        # Not "not less" in vain: NaN is neither.
+        if not expires_at < LATEST_EXPIRY:
+            raise Invalid("a key cannot expire after the year 9999")
+        if expires_at <= self._clock():
+            raise Invalid("the key would have expired already")
 
     async def revoke_key(
         self, key_id: str, *, account_id: int | None = None, actor: str = _OPERATOR

@@ -28,10 +28,9 @@ from kurolproxy.ir import (
     ToolHead,
     Usage,
     UsageSeen,
-    fold,
-    unfold,
 )
 from kurolproxy.protocols.base import Outgoing
+from kurolproxy.protocols.folding import fold
 from kurolproxy.protocols.names import ToolNames
 from kurolproxy.protocols.pipeline import (
     Meter,
@@ -41,6 +40,7 @@ from kurolproxy.protocols.pipeline import (
     ToolRestorer,
     build,
 )
+from tests.unfolding import unfold
 
 USAGE = Usage(prompt=5, completion=7)
 PROOF = Seal("a", "claude", "sig")

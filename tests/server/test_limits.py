@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.conftest import Running, Starter, soon, toml
+from tests.conftest import Running, Starter, new_key, soon, toml
 from tests.fakes.answers import Answer, failure, json_answer
 from tests.fakes.upstream import FakeUpstream, SeenRequest
 
@@ -369,7 +369,7 @@ async def test_restart_goes_on_with_the_days_sums(
     with (tmp_path / "log").open("wb") as log:
         first = Gateway(parse(text, "t.toml", {}), log_fd=log.fileno())
         await first.start()
-        key = await first.new_key("a@example.org", "day")
+        key = await new_key(first, "a@example.org", "day")
         base = "http://{}:{}".format(*first.addresses[0])
         running = Running(first, base, key, tmp_path / "log")
         assert (await post(http, running, key, max_completion_tokens=50))[0] == 200

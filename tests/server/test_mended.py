@@ -15,7 +15,7 @@ from kurolproxy.app import Gateway
 from kurolproxy.config.load import parse
 from kurolproxy.server.log import RequestLog
 from kurolproxy.storage.errors import Invalid
-from tests.conftest import Running, Starter, soon, toml
+from tests.conftest import Running, Starter, new_key, soon, toml
 from tests.fakes.answers import Answer, failure, frame, json_answer, stream_answer
 from tests.fakes.upstream import FakeUpstream, SeenRequest
 from tests.server.test_limits import answer, message, post
@@ -200,7 +200,7 @@ async def test_plan_that_the_file_lost_is_told_at_the_start(
             gateway = Gateway(parse(each, "t.toml", {}), log_fd=log.fileno())
             await gateway.start()
             if each is text:
-                await gateway.new_key("a@example.org", "default")
+                await new_key(gateway, "a@example.org", "default")
             await gateway.stop()
     line = json.loads((tmp_path / "log").read_text())
     assert (line["event"], line["plan"], line["accounts"]) == ("plan_missing", "default", 1)

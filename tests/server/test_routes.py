@@ -10,7 +10,7 @@ import anthropic
 import openai
 import pytest
 
-from tests.conftest import PLANTED_KEY, Running, Starter, toml
+from tests.conftest import PLANTED_KEY, Running, Starter, new_key, toml
 from tests.fakes.answers import SECRET, failure, json_answer
 from tests.fakes.upstream import FakeUpstream
 from tests.server.test_limits import answer, message
@@ -72,7 +72,7 @@ async def test_models_are_those_of_the_plan_and_the_key(
     key = await gateway.new_key("some")
     _, listed, _ = await get(http, url, authorization=f"Bearer {key}")
     assert [each["id"] for each in listed["data"]] == ["c-model"]
-    narrowed = await gateway.gateway.new_key("someone@example.org", "default", models=["m-*"])
+    narrowed = await new_key(gateway.gateway, "someone@example.org", "default", models=["m-*"])
     _, listed, _ = await get(http, url, authorization=f"Bearer {narrowed}")
     assert [each["id"] for each in listed["data"]] == ["m-model"]
     status, _, _ = await get(http, f"{url}/c-model", authorization=f"Bearer {narrowed}")

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from anthropic.types import Message
 
-from kurolproxy.ir import Failure, Finish, fold
+from kurolproxy.ir import Failure, Finish
 from kurolproxy.protocols.anthropic.codec import CODEC
 from kurolproxy.protocols.base import TargetView
+from kurolproxy.protocols.folding import fold
 from tests.protocols.anthropic.support import (
     CUTS,
     GOLDEN,

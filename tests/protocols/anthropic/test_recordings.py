@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from kurolproxy.ir import Block, Failure, Finish, Response, Usage, fold
+from kurolproxy.ir import Block, Failure, Finish, Response, Usage
 from kurolproxy.protocols import seal
 from kurolproxy.protocols.anthropic.codec import CODEC
 from kurolproxy.protocols.anthropic.scan import MessagesScanner
 from kurolproxy.protocols.base import PassFacts
+from kurolproxy.protocols.folding import fold
 from kurolproxy.sse import FrameSplitter
 from tests.fakes.recordings import (
     Call,

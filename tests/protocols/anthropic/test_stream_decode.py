@@ -23,9 +23,9 @@ from kurolproxy.ir import (
     ToolHead,
     Usage,
     UsageSeen,
-    fold,
 )
 from kurolproxy.protocols.anthropic.codec import CODEC
+from kurolproxy.protocols.folding import fold
 from tests.protocols.anthropic.support import GOLDEN, check_guarantees, context, decode
 
 

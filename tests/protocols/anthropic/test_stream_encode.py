@@ -29,12 +29,12 @@ from kurolproxy.ir import (
     ToolHead,
     Usage,
     UsageSeen,
-    fold,
-    unfold,
 )
 from kurolproxy.protocols import seal
 from kurolproxy.protocols.anthropic.codec import CODEC
+from kurolproxy.protocols.folding import fold
 from tests.protocols.anthropic.support import SHOWN, context, decode, sdk_events, sdk_message
+from tests.unfolding import unfold
 
 HIDDEN = ReasoningWish(mode="adaptive", show="none")
 SEAL = Seal("a", "claude", "c2ln")

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from openai.types.chat import ChatCompletion
 
-from kurolproxy.ir import Failure, Finish, fold
+from kurolproxy.ir import Failure, Finish
 from kurolproxy.protocols.base import TargetView
+from kurolproxy.protocols.folding import fold
 from kurolproxy.protocols.openai_chat.codec import CODEC
 from tests.protocols.openai_chat.support import (
     CUTS,

@@ -24,10 +24,9 @@ from kurolproxy.ir import (
     ToolHead,
     ToolResult,
     Usage,
-    fold,
-    unfold,
 )
 from kurolproxy.protocols import wire
+from kurolproxy.protocols.folding import fold
 from kurolproxy.protocols.names import sanitise
 from kurolproxy.protocols.normalise import normalise
 from kurolproxy.protocols.openai_chat.codec import CODEC
@@ -44,6 +43,7 @@ from tests.protocols.openai_chat.support import (
     frame,
     scan,
 )
+from tests.unfolding import unfold
 
 DONE = b"data: [DONE]\n\n"
 # What JSON can say: no halves of surrogate pairs.

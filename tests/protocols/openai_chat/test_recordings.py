@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from openai.types.chat import ChatCompletion
 
-from kurolproxy.ir import BlockKind, Delta, Failure, Response, StreamEvent, Usage, fold
+from kurolproxy.ir import BlockKind, Delta, Failure, Response, StreamEvent, Usage
 from kurolproxy.protocols import wire
+from kurolproxy.protocols.folding import fold
 from kurolproxy.protocols.openai_chat.codec import CODEC
 from kurolproxy.protocols.openai_chat.scan import passed_answer
 from tests.fakes.recordings import (

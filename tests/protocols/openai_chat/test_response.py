@@ -17,9 +17,9 @@ from kurolproxy.ir import (
     Seal,
     ToolHead,
     Usage,
-    fold,
 )
 from kurolproxy.protocols import seal as seals
+from kurolproxy.protocols.folding import fold
 from kurolproxy.protocols.openai_chat.codec import CODEC
 from tests.protocols.openai_chat.support import check_guarantees, context
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from kurolproxy.ir import Failure, Usage, fold
+from kurolproxy.ir import Failure, Usage
 from kurolproxy.protocols.base import PassFacts
+from kurolproxy.protocols.folding import fold
 from kurolproxy.protocols.openai_chat.codec import CODEC
 from kurolproxy.protocols.openai_chat.scan import ChatScanner, model_place, passed_answer
 from tests.protocols.openai_chat.support import (

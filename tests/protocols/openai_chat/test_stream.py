@@ -18,8 +18,8 @@ from kurolproxy.ir import (
     ToolHead,
     Usage,
     UsageSeen,
-    fold,
 )
+from kurolproxy.protocols.folding import fold
 from kurolproxy.protocols.openai_chat.codec import CODEC
 from tests.protocols.openai_chat.support import check_guarantees, chunk, context, decode, frame
 
