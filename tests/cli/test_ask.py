@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 from click.testing import Result
 
 from tests.cli.sites import COMMAND, LIMIT_S, Site, clean_environment, end
+from tests.fakes.answers import refusing_url
 from tests.fakes.raw import READ, RESET, RawStep, RawUpstream, http
 
 KEY = "sk-kurol-" + "k" * 43
@@ -209,11 +209,10 @@ async def test_what_was_heard_before_a_failure_stays(site: Site) -> None:
 
 
 def test_nobody_there_exits_with_3(site: Site) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
+    url = refusing_url()
     result = site.run("ask", "m", "Hi!", "--key", KEY, "--base-url", url)
-    assert (result.exit_code, f"cannot connect to 127.0.0.1:{port}" in result.stderr) == (3, True)
+    told = f"cannot connect to {url.removeprefix('http://')}"
+    assert (result.exit_code, told in result.stderr) == (3, True)
 
 
 @pytest.mark.parametrize(

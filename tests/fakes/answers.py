@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal
 
 from tests.fakes.recordings import Recording, recording
@@ -42,11 +44,17 @@ Step = bytes | float | asyncio.Event
 """Bytes to write, seconds to wait, or an event to wait for."""
 
 
+@cache
 def refusing_url() -> str:
-    """Return a base URL where nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+    """Return a base URL where nobody listens.
+
+    The port stays bound for the life of the process, without a listener: a port that is
+    given back may go to the next server that asks for any, such as the gateway under test.
+    """
+    held = socket.socket()
+    held.bind(("127.0.0.1", 0))
+    atexit.register(held.close)
+    return f"http://127.0.0.1:{held.getsockname()[1]}"
 
 
 @dataclass(frozen=True, slots=True)
