@@ -37,7 +37,7 @@ from kurolproxy.storage.lock import StateDirectory
 from kurolproxy.storage.people import People
 from kurolproxy.storage.reports import UsageReader
 from kurolproxy.storage.usage import UsageWriter
-from kurolproxy.upstream.client import SessionClient
+from kurolproxy.upstream.both import Upstreams
 
 _BACKLOG = 4_096
 _SHUTDOWN_S = 5.0
@@ -121,7 +121,7 @@ class Gateway:
         stack.push_async_callback(usage.close)
         admission = Admission(config.catalog, keys, contact=config.server.contact)
         ignored = await self._restore(admission, UsageReader(database))
-        upstream = SessionClient()
+        upstream = Upstreams()
         stack.push_async_callback(upstream.close)
         self.state = self._state(admission, usage, upstream)
         self._tell_missing_plans(keys)
@@ -170,12 +170,13 @@ class Gateway:
             "draining": state.draining,
         }
 
-    def _state(self, admission: Admission, usage: UsageWriter, upstream: SessionClient) -> State:
+    def _state(self, admission: Admission, usage: UsageWriter, upstream: Upstreams) -> State:
         config = self.config
         limits = config.limits
         log = RequestLog(config.log.requests, config.log.format, self._log_fd)
         deadlines = Deadlines()
         deadlines.each_sweep(log.flush)
+        deadlines.each_sweep(upstream.sweep)
         hosts = (
             urlsplit(each.base_url).hostname or "" for each in config.catalog.upstreams.values()
         )

@@ -193,6 +193,8 @@ class PassRules:
             all users of one upstream account.
         headers: request headers of the client that go on to the upstream.
         defaults: headers that the upstream gets when the client sent none.
+        model_in_body: ``model`` and ``stream`` stand in the body; else the path says them,
+            and ``decode_request`` leaves both as they are.
     """
 
     caps: tuple[Path, ...]
@@ -206,6 +208,28 @@ class PassRules:
     headers: tuple[str, ...] = ()
     defaults: Mapping[str, str] = field(default_factory=dict)
     forget: Callable[[dict[str, Any]], bool] | None = None
+    model_in_body: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Counting:
+    """How a protocol counts the tokens of a prompt.
+
+    Attributes:
+        path: its usual path at a vendor; ``{model}`` stands for the model.
+        generating: the client's body of a counting call -> the body of the generating call
+            it is about, as ``decode_request`` takes it; raises ``BadRequest``.
+        asking: a generating body, as ``encode_request`` makes it or as it is passed through,
+            and the upstream's model name -> the body of the counting call.
+        read: the parsed answer of an upstream -> tokens, None when it is none.
+        answer: tokens -> the JSON body for the client.
+    """
+
+    path: str
+    generating: Callable[[dict[str, Any]], dict[str, Any]]
+    asking: Callable[[dict[str, Any], str], dict[str, Any]]
+    read: Callable[[Any], int | None]
+    answer: Callable[[int], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +256,8 @@ class Codec:
         passing: how a request is passed through.
         ping: the keep-alive of a stream; ``ping_early`` the one before any event went out.
         content_type: of a streamed answer.
+        stream_path: the path of a streamed call where it is another one.
+        counting: how prompts are counted; None: the protocol has no call for it.
     """
 
     name: ProtocolName
@@ -251,6 +277,8 @@ class Codec:
     ping: bytes
     ping_early: bytes
     content_type: str = "text/event-stream; charset=utf-8"
+    stream_path: str | None = None
+    counting: Counting | None = None
 
 
 @dataclass(frozen=True, slots=True)

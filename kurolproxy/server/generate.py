@@ -207,7 +207,7 @@ async def _send(
     stream = translation.asked.stream
     upstream = translation.upstream
     call = Call(
-        url=exchange.state.addresses.url(target, upstream.name, upstream.path),
+        address=exchange.state.addresses.address(target, upstream.name, upstream.path),
         headers=headers_for(
             target.upstream,
             key,

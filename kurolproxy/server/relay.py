@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import asyncio
 
-from kurolproxy.errors import GatewayError, UpstreamError, UpstreamTimeout
+from kurolproxy.errors import UpstreamError, UpstreamTimeout
 from kurolproxy.ir import Failure
 from kurolproxy.policy.catalog import Target
 from kurolproxy.protocols.translator import Rewriter, Translation, Whole
-from kurolproxy.server.deadlines import Limit, Watch
+from kurolproxy.server.deadlines import Limit
 from kurolproxy.server.exchange import Exchange
 from kurolproxy.server.failures import broken
 from kurolproxy.server.reply import ClientStream, Written
 from kurolproxy.upstream.client import Answer
 
 _NEVER = float("inf")
-_TAIL_S = 0.25
-"""How long the end of an upstream's body is awaited so that its connection serves again."""
 
 
 class StalledReader(Exception):
@@ -48,8 +46,8 @@ async def relay(
         stream.book()
         exchange.state.metrics.streams_in_flight -= 1
     written = stream.out.end()
+    answer.leave()
     await written_out(exchange)
-    await _tail(exchange.watch, answer)
     return written
 
 
@@ -79,8 +77,10 @@ class Relay:
         "_exchange",
         "_held",
         "_held_bytes",
+        "_idle",
         "_interval",
         "_loop",
+        "_over",
         "_rewriter",
         "_showing",
         "_target",
@@ -99,49 +99,73 @@ class Relay:
         self._watch = exchange.watch
         self._loop = asyncio.get_running_loop()
         self._interval = exchange.watch.interval_s
+        self._idle = target.timeouts.idle_timeout_s
         self._held: list[bytes] = []
         self._held_bytes = 0
         # Content went out: from here on no other attempt can take this one's place.
         self._showing = False
+        self._over = False
         self._waits_for_client = False
         # Of several attempts the first that shows anything opens the stream.
         self.out: ClientStream = exchange.out or exchange.open_stream()
 
     async def pump(self, answer: Answer) -> None:
         """Move the answer piece by piece until its terminal event."""
-        # One for the whole loop: what a wait is for, and so its error, is kept in fields.
+        # One for all of it: what a wait is for, and so its error, is kept in fields.
         with Limit(self._watch, self._expired):
-            await self._loop_of(answer)
+            await self._begin(answer)
+            while not self._over:
+                await answer.pipe(self._step)
+                if not self._over:
+                    await self._drain()
 
-    async def _loop_of(self, answer: Answer) -> None:
-        watch, rewriter, out, time = self._watch, self._rewriter, self.out, self._loop.time
-        idle, interval = self._target.timeouts.idle_timeout_s, self._interval
+    async def _begin(self, answer: Answer) -> None:
+        """Hold what comes before the first content."""
+        watch, rewriter = self._watch, self._rewriter
         first = self._exchange.asked_at + self._target.timeouts.first_content_timeout_s
-        content = False
-        while True:
-            now = time()
-            watch.ping_at = now + interval
-            watch.deadline = now + idle if content else first
+        while not self._showing:
+            watch.ping_at = self._loop.time() + self._interval
+            watch.deadline = first
             data = await answer.read()
             piece = rewriter.feed(data) if data else rewriter.close()
-            if rewriter.failure is not None:
-                self._give(piece, flush=content)
-                raise self._failed(rewriter.failure)
-            if rewriter.finished:
-                # Booked before the terminal bytes go out: who got a whole answer is charged.
+            if rewriter.failure is not None or rewriter.finished:
+                return self._end(piece)
+            if rewriter.content:
                 self._first_content()
-                self.book()
-                self._exchange.settle()
-                self._give(piece, flush=True)
-                return
-            if content:
-                if piece:
-                    out.write(piece)
-            else:
-                content = rewriter.content and self._first_content()
-                self._give(piece, flush=content)
-            if out.paused():
+            self._give(piece, flush=self._showing)
+            if self.out.paused():
                 await self._drain()
+        self._extend()
+
+    def _step(self, data: bytes) -> bool:
+        """Give the client what one read holds for it; False: do not go on like this."""
+        rewriter = self._rewriter
+        piece = rewriter.feed(data) if data else rewriter.close()
+        if rewriter.failure is not None or rewriter.finished:
+            self._end(piece)
+            return False
+        if piece:
+            self.out.write(piece)
+        self._extend()
+        return not self.out.paused()
+
+    def _extend(self) -> None:
+        now = self._loop.time()
+        self._watch.ping_at = now + self._interval
+        self._watch.deadline = now + self._idle
+
+    def _end(self, piece: bytes) -> None:
+        """Give the client the last of the answer."""
+        self._over = True
+        failure = self._rewriter.failure
+        if failure is not None:
+            self._give(piece, flush=self._showing)
+            raise self._failed(failure)
+        # Booked before the terminal bytes go out: who got a whole answer is charged.
+        self._first_content()
+        self.book()
+        self._exchange.settle()
+        self._give(piece, flush=True)
 
     async def spread(self, answer: Answer) -> None:
         """Stream an answer that came whole although a stream was asked for."""
@@ -165,12 +189,11 @@ class Relay:
         progress.usage = rewriter.usage
         progress.emitted_bytes = rewriter.emitted_bytes
 
-    def _first_content(self) -> bool:
+    def _first_content(self) -> None:
         exchange = self._exchange
         self._showing = True
         if exchange.first_token_s is None:
             exchange.first_token_s = exchange.state.clock.now() - exchange.started
-        return True
 
     def _give(self, piece: bytes, *, flush: bool) -> None:
         """Write a piece, or hold it while nothing of the answer has to be shown yet."""
@@ -199,6 +222,7 @@ class Relay:
         )
         await self.out.drain()
         self._waits_for_client = False
+        self._extend()
 
     def _failed(self, failure: Failure) -> UpstreamError:
         return broken(failure, self._translation.view, self._exchange.state.scrubber)
@@ -236,16 +260,3 @@ async def whole_answer(
     written = exchange.answer(whole.body)
     await written_out(exchange)
     return written
-
-
-async def _tail(watch: Watch, answer: Answer) -> None:
-    """Read what little may follow the terminal event, so that the connection can be reused."""
-    if answer.ended():
-        return
-    try:
-        with Limit(watch, StalledReader):
-            watch.deadline = asyncio.get_running_loop().time() + _TAIL_S
-            # One piece may hold the end mark of the framing; anything more is not ours.
-            await answer.read()
-    except (GatewayError, StalledReader):
-        return

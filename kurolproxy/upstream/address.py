@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from urllib.parse import quote
 
 from yarl import URL
@@ -14,8 +15,46 @@ from kurolproxy.policy.catalog import Target, Upstream
 _VERSION = re.compile(r"^/(v\d[a-z0-9]*)(?=/)")
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where connections go to.
+
+    Attributes:
+        host: a name or an IP address, without brackets.
+    """
+
+    tls: bool
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One URL, in the parts that a request needs.
+
+    Attributes:
+        target: path and query.
+        authority: the ``host`` header.
+    """
+
+    url: URL
+    origin: Origin
+    target: str
+    authority: str
+
+    @classmethod
+    def of(cls, url: URL) -> Address:
+        """Take an absolute URL apart."""
+        tls = url.scheme == "https"
+        origin = Origin(tls, url.host or "", url.port or (443 if tls else 80))
+        host = url.raw_host or ""
+        shown = f"[{host}]" if ":" in host else host
+        port = "" if url.is_default_port() else f":{origin.port}"
+        return cls(url, origin, url.raw_path_qs, shown + port)
+
+
 class Addresses:
-    """The URLs of a catalog's targets, each made once.
+    """The addresses of a catalog's targets, each made once.
 
     Targets are told apart by identity: a reloaded catalog gets another ``Addresses``.
     """
@@ -24,14 +63,14 @@ class Addresses:
 
     def __init__(self) -> None:
         # The target is kept beside its URL, so that its identity is not given again.
-        self._urls: dict[tuple[int, ProtocolName], tuple[Target, URL]] = {}
+        self._urls: dict[tuple[int, ProtocolName], tuple[Target, Address]] = {}
 
-    def url(self, target: Target, protocol: ProtocolName, path: str) -> URL:
-        """Return what ``url_for`` returns."""
+    def address(self, target: Target, protocol: ProtocolName, path: str) -> Address:
+        """Return the address of what ``url_for`` returns."""
         key = (id(target), protocol)
         found = self._urls.get(key)
         if found is None:
-            found = self._urls[key] = (target, url_for(target, protocol, path))
+            found = self._urls[key] = (target, Address.of(url_for(target, protocol, path)))
         return found[1]
 
 
