@@ -8,7 +8,7 @@ RUFF_RULES := E,F,W,I,B,UP,SIM,C4,PIE,PT,RUF,D1,DTZ,ASYNC,S1,T10
 # S101: asserts are how pytest tests; RUF001-003: quotes of other scripts stand in tests.
 RUFF := --line-length 100 --target-version py311 --select $(RUFF_RULES) --ignore D105,D107,S101,RUF001,RUF002,RUF003 --per-file-ignores 'tests/*:D1,tests/*:S1'
 
-.PHONY: venv demo run test golden lint types imports check format clean
+.PHONY: venv demo run test golden conformance lint types imports check format clean
 
 venv: $(BIN)/.ready
 
@@ -35,6 +35,11 @@ test: $(BIN)/.ready-test
 golden: $(BIN)/.ready-test
 	KUROL_UPDATE_GOLDEN=1 $(BIN)/python -m pytest tests/protocols tests/config -k golden
 	git diff --stat -- tests/golden
+
+# Measures every cell of the table and writes it; review a cell that changed like code.
+conformance: $(BIN)/.ready-test
+	KUROL_UPDATE_CONFORMANCE=1 $(BIN)/python -m pytest tests/pairs/test_conformance.py
+	git diff --stat -- docs/conformance.md
 
 lint: $(BIN)/.ready-test
 	$(BIN)/ruff check $(RUFF) kurolproxy tests

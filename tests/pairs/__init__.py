@@ -1,0 +1,1 @@
+"""Sixteen pairs: each official SDK as a client, each protocol as an upstream."""
