@@ -2,215 +2,83 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import anthropic
+import httpx2
 import openai
+from google import genai
+from google.genai import errors as google_errors
+from google.genai import types
 
-from tests.fakes.recordings import Call, Figures, normal_json
+from tests.server.reading_chat import read_chat
+from tests.server.reading_gemini import read_gemini
+from tests.server.reading_messages import read_messages
+from tests.server.reading_responses import read_responses
+from tests.server.seen import Seen
 
-PROMPT = [{"role": "user", "content": "x"}]
+CLIENTS: Mapping[str, Callable[..., Awaitable[None]]] = {
+    "chat": read_chat,
+    "messages": read_messages,
+    "responses": read_responses,
+    "gemini": read_gemini,
+}
+"""Each client by its short name: (SDK, model, what was seen so far, stream, more)."""
 
 
-class Seen:
-    """What one client saw.
+class Readers:
+    """One client of each vendor, made once: none of them asks twice.
 
-    Attributes:
-        finish: the client protocol's own word.
-        error: the text of the error that ended the answer.
-        status: of an error that came before the stream.
+    Args:
+        base_url: of a gateway, or of anything else that speaks the protocols.
     """
 
-    def __init__(self) -> None:
-        self.text = ""
-        self.reasoning = ""
-        self.refusal = ""
-        self.calls: list[Call] = []
-        self.finish: str | None = None
-        self.usage: Figures | None = None
-        self.error: str | None = None
-        self.status: int | None = None
+    def __init__(self, base_url: str, key: str) -> None:
+        # Without TLS settings: loading them would take longer than a test.
+        self._http = httpx2.AsyncClient(verify=False, timeout=30)
+        both = openai.AsyncOpenAI(
+            base_url=f"{base_url}/v1", api_key=key, max_retries=0, http_client=self._http
+        )
+        self._unused = httpx2.Client(verify=False)
+        options = types.HttpOptions(
+            base_url=base_url, httpx_client=self._unused, httpx_async_client=self._http
+        )
+        self._sdks = {
+            "chat": both,
+            "responses": both,
+            "messages": anthropic.AsyncAnthropic(
+                base_url=base_url, api_key=key, max_retries=0, http_client=self._http
+            ),
+            "gemini": genai.Client(api_key=key, http_options=options),
+        }
 
-
-async def by_chat(base_url: str, key: str, model: str, *, stream: bool, **more: Any) -> Seen:
-    """Ask with the OpenAI SDK."""
-    seen = Seen()
-    more = {"messages": PROMPT, **more}
-    async with openai.AsyncOpenAI(
-        base_url=f"{base_url}/v1", api_key=key, max_retries=0, timeout=30
-    ) as client:
+    async def ask(self, client: str, model: str, *, stream: bool, **more: Any) -> Seen:
+        """Ask through one SDK; an error that it raises for an answer is part of what is seen."""
+        seen = Seen()
         try:
-            if stream:
-                await _chat_stream(client, model, seen, more)
-            else:
-                answer = await client.chat.completions.create(model=model, **more)
-                _chat_whole(answer, seen)
-        except openai.APIStatusError as error:
-            seen.error, seen.status = error.message, error.status_code
-        except openai.APIError as error:
-            seen.error = error.message
-    return seen
+            await CLIENTS[client](self._sdks[client], model, seen, stream=stream, **more)
+        except (openai.APIError, anthropic.APIError, google_errors.APIError) as error:
+            _failed(seen, error)
+        return seen
+
+    async def close(self) -> None:
+        """Close the connections of all of them."""
+        self._unused.close()
+        await self._http.aclose()
 
 
-async def _chat_stream(
-    client: openai.AsyncOpenAI, model: str, seen: Seen, more: dict[str, Any]
-) -> None:
-    calls: dict[int, list[str]] = {}
-    stream = await client.chat.completions.create(
-        model=model, stream=True, stream_options={"include_usage": True}, **more
-    )
-    async for chunk in stream:
-        if chunk.usage is not None:
-            seen.usage = _chat_usage(chunk.usage)
-        for choice in (each for each in chunk.choices or [] if each.index == 0):
-            seen.finish = choice.finish_reason or seen.finish
-            delta = choice.delta
-            if delta is None:
-                continue
-            _chat_said(delta, seen)
-            for position, call in enumerate(delta.tool_calls or []):
-                index = call.index if call.index is not None else position
-                slot = calls.setdefault(index, ["", ""])
-                custom = getattr(call, "custom", None)
-                function = call.function
-                if function is not None:
-                    slot[0] = function.name or slot[0]
-                    slot[1] += _text(function.arguments)
-                elif custom:
-                    slot[0] = custom.get("name") or slot[0]
-                    slot[1] += custom.get("input") or ""
-    seen.calls = [Call(name, normal_json(arguments)) for name, arguments in calls.values()]
-
-
-def _text(arguments: object) -> str:
-    return arguments if isinstance(arguments, str) else json.dumps(arguments or {})
-
-
-def _chat_whole(answer: Any, seen: Seen) -> None:
-    choice = answer.choices[0]
-    seen.finish = choice.finish_reason
-    # Azure's content filter leaves the message out.
-    if choice.message is not None:
-        _chat_said(choice.message, seen)
-    for call in (choice.message and choice.message.tool_calls) or []:
-        if call.type == "custom":
-            seen.calls.append(Call(call.custom.name, normal_json(call.custom.input)))
-        else:
-            arguments = call.function.arguments
-            seen.calls.append(Call(call.function.name, normal_json(arguments)))
-    if answer.usage is not None:
-        seen.usage = _chat_usage(answer.usage)
-
-
-def _chat_said(said: Any, seen: Seen) -> None:
-    if isinstance(said.content, str):
-        seen.text += said.content
-    elif isinstance(said.content, list):  # Mistral, passed through as it is
-        for part in said.content:
-            _mistral(part, seen)
-    thought = getattr(said, "reasoning_content", None) or getattr(said, "reasoning", None)
-    if isinstance(thought, str):
-        seen.reasoning += thought
-    seen.refusal += said.refusal or ""
-
-
-def _mistral(part: dict[str, Any], seen: Seen) -> None:
-    if part.get("type") == "text":
-        seen.text += part["text"]
-    for inner in part.get("thinking") or []:
-        seen.reasoning += inner.get("text", "")
-
-
-def _chat_usage(usage: Any) -> Figures:
-    prompt, completion = usage.prompt_tokens_details, usage.completion_tokens_details
-    cached = (prompt and prompt.cached_tokens) or getattr(usage, "prompt_cache_hit_tokens", 0)
-    written = (prompt and getattr(prompt, "cache_write_tokens", 0)) or 0
-    thought = (completion and completion.reasoning_tokens) or 0
-    return Figures(usage.prompt_tokens, usage.completion_tokens, cached or 0, written, thought)
-
-
-async def by_messages(base_url: str, key: str, model: str, *, stream: bool, **more: Any) -> Seen:
-    """Ask with the Anthropic SDK."""
-    seen = Seen()
-    # Reasoning is shown to a Messages client only when it asked for it.
-    thinking = {"type": "adaptive"}
-    more = {"messages": PROMPT, "max_tokens": 50_000, "thinking": thinking, **more}
-    async with anthropic.AsyncAnthropic(
-        base_url=base_url, api_key=key, max_retries=0, timeout=30
-    ) as client:
-        try:
-            if stream:
-                await _messages_stream(client, model, seen, more)
-            else:
-                _messages_whole(await client.beta.messages.create(model=model, **more), seen)
-        except anthropic.APIStatusError as error:
-            body = error.body
-            seen.error = body["error"]["message"] if isinstance(body, dict) else error.message
-            seen.status = error.status_code
-    return seen
-
-
-async def _messages_stream(
-    client: anthropic.AsyncAnthropic, model: str, seen: Seen, more: dict[str, Any]
-) -> None:
-    # The raw events: the SDK's accumulator parses arguments that may be cut off.
-    stream = await client.beta.messages.create(model=model, stream=True, **more)
-    blocks: dict[int, list[str]] = {}
-    figures: dict[str, Any] = {}
-    async for event in stream:
-        match event.type:
-            case "message_start":
-                figures.update(event.message.usage.model_dump(exclude_none=True))
-            case "content_block_start" if event.content_block.type == "tool_use":
-                given = event.content_block.input
-                blocks[event.index] = [
-                    event.content_block.name,
-                    json.dumps(given) if given else "",
-                ]
-            case "content_block_delta":
-                _messages_delta(event, blocks, seen)
-            case "message_delta":
-                figures.update(event.usage.model_dump(exclude_none=True))
-                seen.finish = event.delta.stop_reason
-                details = event.delta.stop_details
-                seen.refusal += (details and details.explanation) or ""
-    seen.calls = [Call(name, normal_json(text)) for name, text in blocks.values()]
-    seen.usage = _messages_usage(figures)
-
-
-def _messages_delta(event: Any, blocks: dict[int, list[str]], seen: Seen) -> None:
-    delta = event.delta
-    if delta.type == "text_delta":
-        seen.text += delta.text
-    elif delta.type == "thinking_delta":
-        seen.reasoning += delta.thinking
-    elif delta.type == "input_json_delta" and event.index in blocks:
-        blocks[event.index][1] += delta.partial_json
-
-
-def _messages_whole(answer: Any, seen: Seen) -> None:
-    for block in answer.content:
-        if block.type == "text":
-            seen.text += block.text
-        elif block.type == "thinking":
-            seen.reasoning += block.thinking
-        elif block.type == "tool_use":
-            seen.calls.append(Call(block.name, normal_json(json.dumps(block.input))))
-    seen.finish = answer.stop_reason
-    details = answer.stop_details
-    seen.refusal += (details and details.explanation) or ""
-    seen.usage = _messages_usage(answer.usage.model_dump(exclude_none=True))
-
-
-def _messages_usage(figures: dict[str, Any]) -> Figures:
-    read = figures.get("cache_read_input_tokens", 0)
-    written = figures.get("cache_creation_input_tokens", 0)
-    thought = figures.get("output_tokens_details") or {}
-    return Figures(
-        figures.get("input_tokens", 0) + read + written,
-        figures.get("output_tokens", 0),
-        read,
-        written,
-        thought.get("thinking_tokens") or 0,
-    )
+def _failed(seen: Seen, error: Any) -> None:
+    """Note an error: words, wire object, and the status when it came before the answer."""
+    seen.raised = error
+    seen.error = str(error.message)
+    if isinstance(error, google_errors.APIError):
+        seen.wire = error.details
+        early = error.response is not None and error.response.status_code != 200
+        seen.status = error.response.status_code if early else None
+        return
+    seen.wire = error.body
+    if isinstance(error, anthropic.APIStatusError) and isinstance(error.body, dict):
+        seen.error = error.body["error"]["message"]
+    if isinstance(error, openai.APIStatusError | anthropic.APIStatusError):
+        seen.status = error.status_code if error.status_code != 200 else None
