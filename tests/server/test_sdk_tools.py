@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from anthropic import beta_async_tool
 
 from tests.conftest import Starter, toml
 from tests.fakes.answers import json_answer, stream_answer
@@ -76,6 +77,27 @@ async def test_calls_arrive_with_id_name_and_arguments(
         assert heard.calls == seen, (client, model, stream)
         assert heard.text == "Let me see. "
         assert heard.finish == ENDED[client]
+
+
+@pytest.mark.parametrize("model", ["m-model", "c-model"])
+async def test_tool_runner_goes_on_though_no_thread_is_kept(
+    model: str, sdks: Sdks, fake: FakeUpstream
+) -> None:
+    call = Said("call_1", "weather", ('{"city":"Oslo"}',))
+    fake.always(vendor(Turn(calls=(call,)), Turn(calls=(call,)), Turn(words=("Rain.",))))
+
+    @beta_async_tool
+    async def weather(city: str) -> str:
+        """Tell the weather."""
+        return f"rain in {city}"
+
+    runner = sdks.messages.beta.messages.tool_runner(
+        model=model, max_tokens=64, messages=HI, tools=[weather]
+    )
+    message = await runner.until_done()
+    assert [block.text for block in message.content if block.type == "text"] == ["Rain."]
+    # Each turn tells the vendor all that was said before.
+    assert [len(each.json["messages"]) for each in fake.requests] == [1, 3, 5]
 
 
 @pytest.mark.parametrize(("client", "model"), [("chat", "m-model"), ("messages", "c-model")])

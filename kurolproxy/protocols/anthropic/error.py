@@ -31,6 +31,12 @@ _TYPES: Mapping[str, str] = {
     "internal": "api_error",
 }
 
+# What the SDKs' tool runners look for before they send a whole conversation once more:
+# they begin with `thread: create` and go on with `thread: continue`.
+_DETAILS: Mapping[str | None, bytes] = {
+    "thread": b',"details":{"error_code":"thread_not_found"}',
+}
+
 # Claude Code compacts its history when, and only when, a 400 begins with these words.
 _TOO_LONG = "prompt is too long"
 _TOO_LONG_WORDS = re.compile(
@@ -50,9 +56,10 @@ def encode_error(error: GatewayError, request_id: str) -> bytes:
     if isinstance(error, ContextTooLong) and not message.startswith(_TOO_LONG):
         message = f"{_TOO_LONG}: {message}"
     kind = _TYPES.get(error.kind, "api_error")
-    return b'{"type":"error","error":{"type":%b,"message":%b},"request_id":%b}' % (
+    return b'{"type":"error","error":{"type":%b,"message":%b%b},"request_id":%b}' % (
         wire.quote(kind),
         wire.quote(message),
+        _DETAILS.get(error.param, b""),
         wire.quote(request_id),
     )
 

@@ -68,6 +68,12 @@ def test_prompt_that_is_too_long_is_told_in_the_words_that_claude_code_knows(
     assert body["error"] == {"type": "invalid_request_error", "message": written}
 
 
+def test_thread_that_is_not_kept_is_told_as_the_sdks_look_for_it() -> None:
+    error = errors.BadRequest("Send all messages.", param="thread")
+    body = json.loads(CODEC.encode_error(error, "req_1"))
+    assert body["error"]["details"] == {"error_code": "thread_not_found"}
+
+
 def test_message_with_quotes_and_lone_surrogates_is_json() -> None:
     body = json.loads(CODEC.encode_error(errors.BadRequest('a "b"\n\ud800'), 'r"1'))
     assert body["error"]["message"].startswith('a "b"\n')
