@@ -1,0 +1,525 @@
+"""The items of an upstream's answer, put in the order that ``ir`` guarantees.
+
+Streamed and whole answers come through here: a whole one is a stream in which every item
+comes finished. States of one answer: before its beginning; between items; inside items;
+done. An item is announced (``output_item.added``), filled by deltas, told in full when its
+parts and itself are done, and told again by the terminal event. Upstreams were seen to leave
+out any of these, to write other ids in each event and to tell items late: an item is found
+by its place, then by its id, and of what is told in full only the missing end counts.
+
+Source: https://platform.openai.com/docs/api-reference/responses-streaming
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from kurolproxy.ir import (
+    BlockKind,
+    Delta,
+    Failure,
+    Finish,
+    FinishReason,
+    Seal,
+    Start,
+    StreamEvent,
+    ToolHead,
+    UsageSeen,
+)
+from kurolproxy.protocols.base import AnswerContext
+from kurolproxy.protocols.openai_responses.blocks import Block, BlockLine
+from kurolproxy.protocols.openai_responses.error import read_failure
+from kurolproxy.protocols.openai_responses.usage import read_usage
+from kurolproxy.protocols.openai_responses.vocabulary import (
+    CALL_ID,
+    CALL_KINDS,
+    CUSTOM_CALL,
+    FUNCTION_CALL,
+    MESSAGE,
+    OUTPUT_TEXT,
+    REASONING,
+    REASONING_TEXT,
+    REFUSAL,
+    arguments_text,
+    citations,
+)
+
+# Event -> the type of the item it belongs to, and what kind of piece it brings more of.
+_DELTAS: Mapping[str, tuple[str, str]] = {
+    "response.output_text.delta": (MESSAGE, "text"),
+    "response.refusal.delta": (MESSAGE, "refusal"),
+    "response.reasoning_summary_text.delta": (REASONING, "summary"),
+    "response.reasoning_text.delta": (REASONING, "content"),
+    "response.function_call_arguments.delta": (FUNCTION_CALL, "tool"),
+    "response.custom_tool_call_input.delta": (CUSTOM_CALL, "tool"),
+}
+# Event -> item, piece, and where the full text of the piece stands.
+_DONE: Mapping[str, tuple[str, str, str]] = {
+    "response.output_text.done": (MESSAGE, "text", "text"),
+    "response.refusal.done": (MESSAGE, "refusal", "refusal"),
+    "response.reasoning_summary_text.done": (REASONING, "summary", "text"),
+    "response.reasoning_text.done": (REASONING, "content", "text"),
+    "response.function_call_arguments.done": (FUNCTION_CALL, "tool", "arguments"),
+    "response.custom_tool_call_input.done": (CUSTOM_CALL, "tool", "input"),
+}
+# Part of a message -> kind of block, and where its text stands.
+_PARTS: Mapping[str, tuple[BlockKind, str]] = {
+    OUTPUT_TEXT: ("text", "text"),
+    REFUSAL: ("refusal", "refusal"),
+}
+# Call item -> where its arguments stand.
+_ARGUMENTS: Mapping[str, str] = {FUNCTION_CALL: "arguments", CUSTOM_CALL: "input"}
+# Between the pieces of one item's thoughts.
+_BETWEEN: Mapping[str, str] = {"summary": "\n\n", "content": ""}
+
+# Terminal event -> the status that it says, when the response in it says none.
+_TERMINALS: Mapping[str, str] = {
+    "response.completed": "completed",
+    "response.incomplete": "incomplete",
+    "response.failed": "failed",
+    "response.cancelled": "cancelled",
+}
+_BROKEN: Mapping[str, str] = {"failed": "", "cancelled": "the upstream cancelled the answer"}
+_INCOMPLETE: Mapping[str, FinishReason] = {
+    "max_output_tokens": "length",
+    "content_filter": "content_filter",
+}
+
+
+class _Item:
+    """One item of the upstream's.
+
+    Attributes:
+        blocks: of its parts, by their number; thoughts and calls have one.
+        channel: which of its texts is read: thoughts come as summary or raw, seldom as both.
+        closed: it was told in full.
+        claimed: the terminal event told it again.
+    """
+
+    __slots__ = ("blocks", "channel", "claimed", "closed", "id", "index", "type")
+
+    def __init__(self, type_: str, index: int | None, id_: str) -> None:
+        self.type = type_
+        self.index = index
+        self.id = id_
+        self.blocks: dict[int, Block] = {}
+        self.channel = ""
+        self.closed = False
+        self.claimed = False
+
+
+class Assembly:
+    """Read the events of one answer.
+
+    Attributes:
+        done: the terminal event was read.
+        touched: the block that the last event added text to.
+    """
+
+    def __init__(self, answer: AnswerContext) -> None:
+        self.done = False
+        self.touched: Block | None = None
+        self._answer = answer
+        self._line = BlockLine()
+        self._begun = False
+        self._called = False
+        self._items: list[_Item] = []
+        self._by_index: dict[int, _Item] = {}
+        self._readers: Mapping[str, Callable[[str, dict[str, Any]], None]] = {
+            **dict.fromkeys(_DELTAS, self._delta),
+            **dict.fromkeys(_DONE, self._piece_done),
+            **dict.fromkeys(_TERMINALS, self._terminal),
+            "response.created": self._created,
+            "response.queued": self._created,
+            "response.in_progress": self._created,
+            "response.output_item.added": self._added,
+            "response.output_item.done": self._item_done,
+            "response.content_part.done": self._part_done,
+            "response.output_text.annotation.added": self._cited,
+            "error": self._error,
+        }
+
+    def knows(self, name: str) -> bool:
+        """Return whether events of this name matter; "" and "message" are no names."""
+        return name in ("", "message") or name in self._readers
+
+    def take(self) -> list[StreamEvent]:
+        """Return the events since the last call."""
+        out, self._line.events = self._line.events, []
+        return out
+
+    def event(self, name: str, event: dict[str, Any]) -> None:
+        """Take one event of the upstream's; unknown ones say nothing."""
+        kind = event.get("type")
+        if not isinstance(kind, str):
+            kind = name or ("error" if "error" in event else "")
+        reader = self._readers.get(kind)
+        self.touched = None
+        if reader is not None and not self.done:
+            reader(kind, event)
+
+    def more(self, block: Block, text: str) -> bool:
+        """Take more text of a block, which nearly all events are.
+
+        Returns:
+            False when the block is not open: ``event`` takes it.
+        """
+        line = self._line
+        if block is not line.open or block.ended or self.done:
+            return False
+        block.said.append(text)
+        block.size += len(text)
+        line.events.append(Delta(block.index, text))
+        return True
+
+    def fail(self, failure: Failure) -> None:
+        """Break the answer off."""
+        if self.done:
+            return
+        self._begin()
+        self._line.events.append(failure)
+        self.done = True
+
+    # --- the response -------------------------------------------------------------------
+
+    def _begin(self, id_: str = "", model: str = "") -> None:
+        """Announce the answer, also one whose upstream did not."""
+        if not self._begun:
+            self._begun = True
+            self._line.events.append(Start(id_, model))
+
+    def _created(self, _kind: str, event: dict[str, Any]) -> None:
+        response = _object(event, "response")
+        self._begin(_text(response, "id"), _text(response, "model"))
+
+    def _error(self, _kind: str, event: dict[str, Any]) -> None:
+        self.fail(read_failure(event))
+
+    def _terminal(self, kind: str, event: dict[str, Any]) -> None:
+        response = _object(event, "response")
+        self._begin(_text(response, "id"), _text(response, "model"))
+        said = _text(response, "status")
+        status = said if said in _TERMINALS.values() else _TERMINALS[kind]
+        broken = status in _BROKEN or bool(response.get("error"))
+        if not broken:
+            self._retold(response)
+        usage = read_usage(response.get("usage"))
+        if usage is not None and not self.done:
+            self._line.events.append(UsageSeen(usage))
+        if broken:
+            failure = read_failure(response)
+            message = failure.message or _BROKEN.get(status, "")
+            self.fail(Failure(message, failure.kind))
+        elif not self.done:
+            self._finish(status, _text(_object(response, "incomplete_details"), "reason"))
+
+    def _retold(self, response: dict[str, Any]) -> None:
+        """Take from the whole output what no event before told, and end all blocks."""
+        for index, told in enumerate(_objects(response.get("output"))):
+            type_ = _text(told, "type")
+            if not _is_ours(type_):
+                continue
+            item = self._claimed(type_, index, _text(told, "id"))
+            item.claimed = True
+            if not item.closed:
+                self._close(item, told)
+        if not self._line.flush():
+            self.fail(Failure("the upstream's answer is malformed: a call has no name"))
+
+    def _claimed(self, type_: str, index: int, id_: str) -> _Item:
+        open_ = [each for each in self._items if each.type == type_ and not each.claimed]
+        found = next((each for each in open_ if id_ and each.id == id_), None)
+        found = found or next((each for each in open_ if each.index == index), None)
+        # Other numbers than in the events before: some vendors leave out their own items.
+        return found or next(iter(open_), None) or self._new(type_, None, id_)
+
+    def _finish(self, status: str, reason: str) -> None:
+        end: FinishReason = "stop"
+        if status == "incomplete":
+            end = _INCOMPLETE.get(reason, "other")
+        if self._called and end not in ("length", "content_filter"):
+            end = "tool_calls"
+        self._line.events.append(Finish(end))
+        self.done = True
+
+    # --- items --------------------------------------------------------------------------
+
+    def _new(self, type_: str, index: int | None, id_: str) -> _Item:
+        self._begin()
+        item = _Item(type_, index, id_)
+        self._items.append(item)
+        if index is not None:
+            before = self._by_index.get(index)
+            if before is not None:
+                self._end(before)
+            self._by_index[index] = item
+        return item
+
+    def _found(self, type_: str, event: dict[str, Any], id_: str) -> _Item:
+        """Return the item that an event belongs to; one that was not announced is new."""
+        index = event.get("output_index")
+        if type(index) is int:
+            item = self._by_index.get(index)
+            if item is not None and item.type == type_:
+                return item
+            return self._new(type_, index, id_)
+        same = [each for each in self._items if each.type == type_]
+        for item in reversed(same):
+            if not id_ or item.id == id_:
+                return item
+        return self._new(type_, None, id_)
+
+    def _open(self, type_: str, event: dict[str, Any], id_: str) -> _Item | None:
+        """Return the item that an event tells in full; None when that was done before."""
+        item = self._found(type_, event, id_)
+        if not item.closed:
+            return item
+        return None if item.id == id_ else self._new(type_, item.index, id_)
+
+    def _added(self, _kind: str, event: dict[str, Any]) -> None:
+        told = _object(event, "item")
+        type_ = _text(told, "type")
+        if not _is_ours(type_):
+            return
+        index, id_ = event.get("output_index"), _text(told, "id")
+        index = index if type(index) is int else None
+        known = self._by_index.get(index) if index is not None else None
+        if known is not None and not known.closed and (known.type, known.id) == (type_, id_):
+            return
+        item = self._new(type_, index, id_)
+        if type_ in CALL_KINDS:
+            block = self._call(item)
+            self._learn(block, told)
+            block.whole = arguments_text(told.get(_ARGUMENTS[type_]))
+
+    def _item_done(self, _kind: str, event: dict[str, Any]) -> None:
+        told = _object(event, "item")
+        type_ = _text(told, "type")
+        if not _is_ours(type_):
+            return
+        item = self._open(type_, event, _text(told, "id"))
+        if item is not None:
+            self._close(item, told)
+
+    def _close(self, item: _Item, told: dict[str, Any]) -> None:
+        """Take an item that is told in full."""
+        item.closed = True
+        if item.type == MESSAGE:
+            for number, part in enumerate(_objects(told.get("content"))):
+                self._part(item, number, part)
+        elif item.type == REASONING:
+            self._thoughts(item, told)
+        else:
+            block = self._call(item)
+            self._learn(block, told)
+            self._complete(item, 0, arguments_text(told.get(_ARGUMENTS[item.type])))
+        self._end(item)
+
+    def _end(self, item: _Item) -> None:
+        item.closed = True
+        for block in item.blocks.values():
+            self._line.end(block)
+
+    # --- messages -----------------------------------------------------------------------
+
+    def _part_done(self, _kind: str, event: dict[str, Any]) -> None:
+        part = _object(event, "part")
+        type_, number = _text(part, "type"), _number(event, "content_index")
+        if type_ != REASONING_TEXT and type_ not in _PARTS:
+            return
+        thought = type_ == REASONING_TEXT
+        item = self._found(REASONING if thought else MESSAGE, event, _text(event, "item_id"))
+        if item.closed:
+            return
+        if thought:
+            self._thought(item, "content", number, _text(part, "text"))
+        else:
+            self._part(item, number, part)
+
+    def _part(self, item: _Item, number: int, part: dict[str, Any]) -> None:
+        """Take a part of a message that is told in full."""
+        place = _PARTS.get(_text(part, "type"))
+        if place is None:
+            return
+        kind, key = place
+        text, notes = _text(part, key), list(citations(part.get("annotations")))
+        block = item.blocks.get(number)
+        if block is None:
+            if not text:
+                return
+            block = self._words(item, number, kind)
+            self._line.say(block, text)
+        elif not block.ended:
+            self._complete(item, number, text)
+        block.notes += [each for each in notes if each not in block.notes]
+        self._line.end(block)
+
+    def _words(self, item: _Item, number: int, kind: BlockKind) -> Block:
+        """Return the block of a part, open to more text."""
+        block = item.blocks.get(number)
+        if block is not None and block.kind == kind and not block.ended:
+            return block
+        if block is not None:
+            self._line.end(block)
+        return self._fresh(item, number, Block(kind))
+
+    def _fresh(self, item: _Item, number: int, block: Block) -> Block:
+        item.blocks[number] = block
+        self._line.add(block)
+        return block
+
+    def _cited(self, _kind: str, event: dict[str, Any]) -> None:
+        item = self._found(MESSAGE, event, _text(event, "item_id"))
+        block = item.blocks.get(_number(event, "content_index"))
+        if block is not None and not block.ended:
+            found = citations([event.get("annotation")])
+            block.notes += [each for each in found if each not in block.notes]
+
+    # --- deltas -------------------------------------------------------------------------
+
+    def _delta(self, kind: str, event: dict[str, Any]) -> None:
+        text = event.get("delta")
+        if not text or not isinstance(text, str):
+            return
+        type_, piece = _DELTAS[kind]
+        item = self._found(type_, event, _text(event, "item_id"))
+        if item.closed and type_ not in CALL_KINDS:
+            # Words are never dropped: they get an item that was not announced.
+            item = self._new(type_, item.index, item.id)
+        if type_ == REASONING:
+            self._think(item, piece, _piece_number(event, piece), text)
+        elif type_ == MESSAGE:
+            number = _number(event, "content_index")
+            self._touch(self._words(item, number, "text" if piece == "text" else "refusal"), text)
+        else:
+            self._argue(self._call(item), text)
+
+    def _touch(self, block: Block, text: str) -> None:
+        self._line.say(block, text)
+        self.touched = block
+
+    def _argue(self, block: Block, text: str) -> None:
+        if not block.ended:
+            self._touch(block, text)
+        elif text.strip():
+            self.fail(
+                Failure(
+                    "the upstream's answer is malformed: arguments came for a call that had ended"
+                )
+            )
+
+    def _piece_done(self, kind: str, event: dict[str, Any]) -> None:
+        type_, piece, key = _DONE[kind]
+        full = arguments_text(event.get(key)) if piece == "tool" else _text(event, key)
+        item = self._found(type_, event, _text(event, "item_id"))
+        if item.closed:
+            return
+        if type_ == REASONING:
+            self._thought(item, piece, _piece_number(event, piece), full)
+        elif type_ == MESSAGE:
+            number = _number(event, "content_index")
+            block = item.blocks.get(number)
+            if full and (block is None or not block.ended):
+                self._words(item, number, "text" if piece == "text" else "refusal")
+                self._complete(item, number, full)
+        else:
+            block = self._call(item)
+            self._complete(item, 0, full)
+            if block.ready:
+                # What the finished item tells besides, its name, is known already.
+                self._line.end(block)
+
+    def _complete(self, item: _Item, number: int, full: str) -> None:
+        """Say what is missing of a block whose full text is told."""
+        block = item.blocks[number]
+        if not block.ended:
+            rest = block.rest(full)
+            if rest:
+                self._line.say(block, rest)
+
+    # --- thoughts -----------------------------------------------------------------------
+
+    def _think(self, item: _Item, channel: str, number: int, text: str) -> None:
+        item.channel = item.channel or channel
+        if channel != item.channel:
+            return
+        block = self._words(item, 0, "reasoning")
+        if block.piece != number:
+            if block.spoke and _BETWEEN[channel]:
+                self._line.say(block, _BETWEEN[channel])
+            block.turn(number)
+        self._touch(block, text)
+
+    def _thought(self, item: _Item, channel: str, number: int, full: str) -> None:
+        """Take a piece of thoughts that is told in full."""
+        if not full or channel != (item.channel or channel):
+            return
+        block = item.blocks.get(0)
+        if block is None or number > block.piece:
+            self._think(item, channel, number, full)
+        elif number == block.piece:
+            self._complete(item, 0, full)
+
+    def _thoughts(self, item: _Item, told: dict[str, Any]) -> None:
+        for channel in _BETWEEN:
+            for number, part in enumerate(_objects(told.get(channel))):
+                self._thought(item, channel, number, _text(part, "text"))
+        proof, family = _text(told, "encrypted_content"), self._answer.family
+        if not proof or not family:
+            return
+        block = item.blocks.get(0)
+        if block is None:
+            block = self._fresh(item, 0, Block("reasoning"))
+        # One that had to end before is without its proof: behind other items no vendor
+        # would take the thoughts back.
+        block.proof = Seal("r", family, proof, item_id=_text(told, "id") or None)
+
+    # --- calls --------------------------------------------------------------------------
+
+    def _call(self, item: _Item) -> Block:
+        """Return the block of a call; before its name is known it waits."""
+        block = item.blocks.get(0)
+        if block is not None:
+            return block
+        return self._fresh(item, 0, Block("tool", ToolHead("", "", CALL_KINDS[item.type])))
+
+    def _learn(self, block: Block, told: dict[str, Any]) -> None:
+        """Take what an item says of its call, the first time that it has a name."""
+        head, name = block.tool, _text(told, "name")
+        if head is None or head.name or not name:
+            return
+        call_id = _text(told, "call_id") or _text(told, "id") or self._answer.new_id(CALL_ID)
+        block.tool = ToolHead(call_id, name, head.kind, _text(told, "namespace") or None)
+        self._called = True
+        self._line.advance()
+
+
+def _is_ours(type_: str) -> bool:
+    """Return whether an item is told to clients; others are of tools that the vendor runs."""
+    return type_ in (MESSAGE, REASONING) or type_ in CALL_KINDS
+
+
+def _piece_number(event: dict[str, Any], piece: str) -> int:
+    return _number(event, "summary_index" if piece == "summary" else "content_index")
+
+
+def _object(value: dict[str, Any], name: str) -> dict[str, Any]:
+    found = value.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _objects(value: object) -> Iterator[dict[str, Any]]:
+    for each in value if isinstance(value, list) else ():
+        if isinstance(each, dict):
+            yield each
+
+
+def _text(value: dict[str, Any], name: str) -> str:
+    found = value.get(name)
+    return found if isinstance(found, str) else ""
+
+
+def _number(value: dict[str, Any], name: str) -> int:
+    found = value.get(name)
+    return found if type(found) is int else 0
