@@ -12,18 +12,20 @@ from kurolproxy.protocols import wire
 from kurolproxy.protocols.base import Counting
 
 # What a counting call takes; OpenAI refuses unknown fields.
-_COUNTED = (
-    "conversation",
-    "input",
-    "instructions",
-    "parallel_tool_calls",
-    "personality",
-    "previous_response_id",
-    "reasoning",
-    "text",
-    "tool_choice",
-    "tools",
-    "truncation",
+_COUNTED = frozenset(
+    {
+        "conversation",
+        "input",
+        "instructions",
+        "parallel_tool_calls",
+        "personality",
+        "previous_response_id",
+        "reasoning",
+        "text",
+        "tool_choice",
+        "tools",
+        "truncation",
+    }
 )
 
 
@@ -40,7 +42,7 @@ def generating(body: dict[str, Any]) -> dict[str, Any]:
 
 def asking(body: dict[str, Any], model: str) -> dict[str, Any]:
     """Return the counting call about a generating body."""
-    return {"model": model, **{name: body[name] for name in _COUNTED if name in body}}
+    return {"model": model} | {name: body[name] for name in body if name in _COUNTED}
 
 
 def read(answer: Any) -> int | None:

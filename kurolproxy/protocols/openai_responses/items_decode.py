@@ -177,16 +177,16 @@ class ItemReader:
     def _search_call(self, fields: Fields) -> Iterator[Message]:
         """Read a search for tools: one of the client's is a plain call."""
         arguments = arguments_text(fields.raw("arguments"))
-        call_id = fields.text("call_id")
-        if not call_id or fields.text("execution") == "server":
+        call_id = _search_id(fields)
+        if not call_id:
             self._notes.lost(f"input.{TOOL_SEARCH_CALL}")
             return
         yield Message("assistant", (ToolCall(call_id, TOOL_SEARCH, arguments),))
 
     def _search_output(self, fields: Fields) -> Iterator[Message]:
         found = self._tools_of(fields)
-        call_id = fields.text("call_id")
-        if not call_id or fields.text("execution") == "server":
+        call_id = _search_id(fields)
+        if not call_id:
             return
         lines = [f"Tool loaded: {_full_name(tool)}" for tool in found]
         text = Text("\n".join(lines) or "No tool was found.")
@@ -216,6 +216,12 @@ class ItemReader:
         self._notes.lost(f"input.{WEB_SEARCH_CALL}")
         fields.raw("action")
         yield from ()
+
+
+def _search_id(fields: Fields) -> str | None:
+    """Return the id of a search that the client ran, None for one of the vendor's."""
+    call_id, where = fields.text("call_id"), fields.text("execution")
+    return None if where == "server" else call_id
 
 
 def _full_name(tool: Tool) -> str:

@@ -64,9 +64,6 @@ _PLACELESS = (
     "moderation",
     "prompt_cache_options",
     "prompt_cache_retention",
-    "safety_identifier",
-    "truncation",
-    "user",
 )
 
 
@@ -132,7 +129,7 @@ class _Decoder:
         # ``disabled`` is the vendor's default, and what other vendors do.
         if self._fields.raw("truncation") not in (None, "disabled"):
             self._notes.lost("truncation")
-        self._notes.rest(self._fields, [name for name in _PLACELESS if name != "truncation"])
+        self._notes.rest(self._fields, _PLACELESS)
 
     def _instructions(self) -> tuple[Text, ...]:
         text = self._fields.text("instructions")
@@ -155,12 +152,12 @@ class _Decoder:
         return TIERS.get(said) if said else None
 
     def _user(self) -> str | None:
-        for name in ("safety_identifier", "user"):
-            value = self._fields.text(name)
-            if value:
-                self._names["user_ref"] = name
-                return value
-        return None
+        new, old = self._fields.text("safety_identifier"), self._fields.text("user")
+        if new and old and new != old:
+            self._notes.lost("user")
+        if new or old:
+            self._names["user_ref"] = "safety_identifier" if new else "user"
+        return new or old or None
 
     # --- reasoning and the form of the answer -------------------------------------------
 
