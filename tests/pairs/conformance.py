@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -23,8 +22,8 @@ from kurolproxy.protocols.folding import fold
 from kurolproxy.protocols.normalise import normalise
 from kurolproxy.protocols.registry import CODECS
 from tests.fakes.answers import json_answer, stream_answer
-from tests.pairs.asks import Ask, Back, Result, Words
-from tests.pairs.features import PROOF, THOUGHTS, Feature
+from tests.pairs.features import Feature
+from tests.pairs.proofs import proved, second
 from tests.pairs.rules import RULES, Rule, Told, plain, plain_answer
 from tests.pairs.vendors import Turn, begun, frames, late, whole
 from tests.pairs.world import FAMILIES, World
@@ -228,52 +227,3 @@ async def _round_trip(
         return Cell("dropped" if named else "lost", why=f"{heard.error}: {world.body}")
     native = client == upstream and proved(client, json.loads(crossed.sent))
     return Cell("exact") if native else Cell("emulated", ("sealed token",))
-
-
-def second(ask: Ask, native: Any) -> Ask:
-    """Return the ask that brings an answer back with the result of its call."""
-    result = Result("call_1", "weather", (Words("rain"),))
-    return replace(ask, turns=(*ask.turns, Back(native), result))
-
-
-def proved(protocol: ProtocolName, body: Any) -> bool:
-    """Return whether a request holds the proof of the scripted vendor, unchanged."""
-    return PROOFS[protocol](body)
-
-
-def _chat_proof(body: Any) -> bool:
-    said = [each for each in body["messages"] if each.get("tool_calls")]
-    return [each.get("reasoning_content") for each in said] == ["".join(THOUGHTS)]
-
-
-def _responses_proof(body: Any) -> bool:
-    thought = [each for each in body["input"] if each.get("type") == "reasoning"]
-    summary = [{"type": "summary_text", "text": "".join(THOUGHTS)}]
-    return [(each["encrypted_content"], each["summary"]) for each in thought] == [(PROOF, summary)]
-
-
-def _messages_proof(body: Any) -> bool:
-    blocks = [each for message in body["messages"] for each in message["content"]]
-    thought = [each for each in blocks if isinstance(each, dict) and each["type"] == "thinking"]
-    wanted = {"type": "thinking", "thinking": "".join(THOUGHTS), "signature": PROOF}
-    return thought == [wanted]
-
-
-def _gemini_proof(body: Any) -> bool:
-    parts = [part for content in body["contents"] for part in content["parts"]]
-    signed = [part for part in parts if "thoughtSignature" in part]
-    # The Google SDK writes the same bytes with the alphabet of URLs.
-    proofs = [base64.urlsafe_b64decode(_url(part["thoughtSignature"])) for part in signed]
-    return proofs == [base64.b64decode(PROOF)] and "functionCall" in signed[0]
-
-
-def _url(text: str) -> str:
-    return text.replace("+", "-").replace("/", "_")
-
-
-PROOFS: dict[ProtocolName, Callable[[Any], bool]] = {
-    "openai-chat": _chat_proof,
-    "openai-responses": _responses_proof,
-    "anthropic": _messages_proof,
-    "gemini": _gemini_proof,
-}

@@ -9,14 +9,11 @@ from typing import Literal
 from kurolproxy.ir import File, Image, ProtocolName, Request, Text, ToolCall, ToolResult
 from tests.fakes.recordings import Figures
 from tests.pairs.asks import Ask, Pdf, Picture, Result, Tool, Use, Words, assistant, user
+from tests.pairs.proofs import PROOF, THOUGHTS
 from tests.pairs.vendors import Said, Turn
 
 Aspect = Literal["blocks", "finish", "usage", "texts", "arguments", "broke"]
 
-# No two bytes of it may change on the way: base64 with both characters that have another
-# form in URLs.
-PROOF = "EqQBCkYIBxgCKkD/+sig8A+/"
-THOUGHTS = ("Let me ", "think \u2026 >?~\n")
 CITY = {
     "type": "object",
     "properties": {"city": {"type": "string"}},

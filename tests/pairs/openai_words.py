@@ -144,7 +144,7 @@ def _hear_chat(heard: Heard, answer: Any) -> None:
     heard.text, heard.refusal = said.content or "", said.refusal or ""
     heard.thoughts = getattr(said, "reasoning_content", None) or ""
     for call in said.tool_calls or ():
-        arguments = json.loads(call.function.arguments)
+        arguments = json.loads(call.function.arguments or "{}")
         heard.calls.append(Call(call.id, call.function.name, arguments))
     heard.native = _chat_native(said.to_dict())
     if answer.usage is not None:
@@ -186,9 +186,8 @@ def responses_arguments(ask: Ask) -> dict[str, Any]:
     if ask.effort:
         out["reasoning"] = {"effort": ask.effort, "summary": "auto"}
         out["include"] = ["reasoning.encrypted_content"]
-    # The protocol has no stop texts; the SDK's user can only force them into the body.
     if ask.stop:
-        out["extra_body"] = {"stop": list(ask.stop)}
+        raise ValueError("the protocol has no stop texts")
     return {**out, **ask.extra}
 
 
@@ -242,7 +241,6 @@ async def ask_responses(
     if not stream:
         _hear_responses(heard, await client.responses.create(model=model, **arguments))
         return
-    # Its accumulator takes tools for parsing only; they go out all the same.
     async with client.responses.stream(model=model, **arguments) as events:
         async for event in events:
             if event.type == "response.output_text.delta":
@@ -267,7 +265,7 @@ def _hear_responses(heard: Heard, answer: Any) -> None:
                 heard.thoughts += "".join(each.text for each in item.summary)
                 heard.thoughts += "".join(each.text for each in item.content or ())
             case "function_call":
-                arguments = json.loads(item.arguments)
+                arguments = json.loads(item.arguments or "{}")
                 heard.calls.append(Call(item.call_id, item.name, arguments))
     heard.ending = _responses_ending(answer, heard)
     if answer.usage is not None:

@@ -208,7 +208,7 @@ def _part(part: Part) -> types.Part:
             return types.Part(inline_data=blob)
         case Use():
             arguments = dict(part.arguments)
-            call = types.FunctionCall(id=part.id, name=part.name, args=arguments)
+            call = types.FunctionCall(id=part.id or None, name=part.name, args=arguments)
             return types.Part(function_call=call)
 
 
@@ -224,7 +224,7 @@ def _response(turn: Result) -> types.Part:
         if isinstance(each, Picture)
     ]
     response = types.FunctionResponse(
-        id=turn.id, name=turn.name, response={"output": words}, parts=media or None
+        id=turn.id or None, name=turn.name, response={"output": words}, parts=media or None
     )
     return types.Part(function_response=response)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,9 +49,15 @@ def _name(pair: tuple[ProtocolName, ProtocolName]) -> str:
     return f"{SHORT[pair[0]]}-{SHORT[pair[1]]}"
 
 
-every_pair = pytest.mark.parametrize(
-    ("client", "upstream"), PAIRS, ids=[_name(each) for each in PAIRS]
-)
+def pairs(some: Sequence[tuple[ProtocolName, ProtocolName]]) -> pytest.MarkDecorator:
+    """Return the mark of a test that runs for some pairs."""
+    ids = [_name(each) for each in some]
+    return pytest.mark.parametrize(("client", "upstream"), some, ids=ids)
+
+
+every_pair = pairs(PAIRS)
+every_cross = pairs([pair for pair in PAIRS if pair[0] != pair[1]])
+"""The pairs that need a translation."""
 every_client = pytest.mark.parametrize("client", SERVED, ids=[SHORT[each] for each in SERVED])
 every_upstream = pytest.mark.parametrize("upstream", SERVED, ids=[SHORT[each] for each in SERVED])
 both_ways = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
@@ -111,6 +117,12 @@ class World:
     def last(self) -> SeenRequest:
         """What the vendor was sent last."""
         return self.fake.last
+
+    async def booked(self) -> Any:
+        """Return what the ledger says of the latest call."""
+        await self.gateway.state.usage.flush()
+        rows = await self.gateway.database.read("SELECT * FROM usage ORDER BY rowid")
+        return rows[-1]
 
     @property
     def body(self) -> Any:
