@@ -8,7 +8,10 @@ RUFF_RULES := E,F,W,I,B,UP,SIM,C4,PIE,PT,RUF,D1,DTZ,ASYNC,S1,T10
 # S101: asserts are how pytest tests; RUF001-003: quotes of other scripts stand in tests.
 RUFF := --line-length 100 --target-version py311 --select $(RUFF_RULES) --ignore D105,D107,S101,RUF001,RUF002,RUF003 --per-file-ignores 'tests/*:D1,tests/*:S1'
 
-.PHONY: venv demo run test golden conformance lint types imports check format clean
+# Where `make test-clients` installs the clients: about 2 GB.
+CLIENTS := $(or $(KUROL_CLIENTS_CACHE),.cache/clients)
+
+.PHONY: venv demo run test test-clients golden conformance lint types imports check format clean
 
 venv: $(BIN)/.ready
 
@@ -30,6 +33,17 @@ run: $(BIN)/.ready
 
 test: $(BIN)/.ready-test
 	$(BIN)/python -m pytest
+
+# Real agents and Node SDKs against the gateway: docs/clients.md.
+test-clients: $(BIN)/.ready-test $(CLIENTS)/.ready
+	KUROL_CLIENTS_CACHE=$(abspath $(CLIENTS)) $(BIN)/python -m pytest tests/clients
+
+$(CLIENTS)/.ready: tests/clients/package.json
+	@command -v npm >/dev/null || { echo "npm is missing: install the package npm"; exit 1; }
+	mkdir -p $(CLIENTS)
+	cp tests/clients/package.json $(CLIENTS)/package.json
+	cd $(CLIENTS) && npm install --no-package-lock --no-audit --no-fund --loglevel=error
+	@touch $@
 
 # Rewrites the expected files of the codecs; review the difference like code.
 golden: $(BIN)/.ready-test

@@ -13,6 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from kurolproxy.demo import listing
+from kurolproxy.demo.ask import Ask
 from kurolproxy.demo.read import Refused, dumps, loads
 from kurolproxy.demo.reply import Fragment, Reply, events
 from kurolproxy.demo.script import MODELS, DemoModel, count_prompt, reply
@@ -31,6 +32,7 @@ class DemoVendor:
         pace_s: seconds between two words of the slow model.
         max_body_bytes: what a request body may hold.
         clock: Unix seconds, for the ``created`` of answers.
+        answers: what its models say; ``Refused`` from it is an error answer.
 
     Attributes:
         base_url: where it listens, without a path; "" until it is started.
@@ -44,6 +46,7 @@ class DemoVendor:
         pace_s: float = 0.05,
         max_body_bytes: int = 64 * 1024 * 1024,
         clock: Callable[[], float] = time.time,
+        answers: Callable[[Ask], Reply] = reply,
     ) -> None:
         self.base_url = ""
         self.running = 0
@@ -51,6 +54,7 @@ class DemoVendor:
         self._pace_s = pace_s
         self._max_body_bytes = max_body_bytes
         self._clock = clock
+        self._reply = answers
         self._request_ids = itertools.count(1)
         self._runner: web.AppRunner | None = None
 
@@ -160,7 +164,7 @@ class DemoVendor:
     async def _answer(self, exchange: _Exchange) -> _Response:
         received = await exchange.receive()
         ask = exchange.wire.read(received)
-        answer = reply(ask)
+        answer = self._reply(ask)
         sending = Sending(ask.model, ask.fingerprint, int(self._clock()), received.body)
         if ask.stream:
             writer = exchange.wire.writer(answer, sending, received)
