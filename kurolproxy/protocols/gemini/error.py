@@ -1,11 +1,15 @@
-"""Gemini's errors: our kinds in Google's words."""
+"""Gemini's errors: our kinds in Google's words, an upstream's read from any body."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kurolproxy.errors import GatewayError
+from kurolproxy.ir import Failure
 from kurolproxy.protocols import wire
+from kurolproxy.protocols.base import UpstreamFault
 
 STATUS = {
     "unauthenticated": "UNAUTHENTICATED",
@@ -30,16 +34,119 @@ def encode_error(error: GatewayError, request_id: str) -> bytes:
     A used-up day carries a ``QuotaFailure`` whose id contains ``PerDay``: gemini-cli stops
     at once on it instead of repeating the request.
     """
-    body: dict[str, Any] = {
-        "code": error.status,
-        "message": error.message,
-        "status": STATUS.get(error.kind, "INVALID_ARGUMENT"),
-    }
-    if error.kind == "quota_exceeded":
-        body["details"] = [
-            {
-                "@type": "type.googleapis.com/google.rpc.QuotaFailure",
-                "violations": [{"quotaId": "TokensPerDay", "description": error.message}],
-            }
-        ]
-    return wire.dumps({"error": body})
+    del request_id
+    # By pieces: a message may hold what the serialiser refuses, and an error must go out.
+    message = wire.quote(error.message)
+    status = wire.quote(STATUS.get(error.kind, "INVALID_ARGUMENT"))
+    details = _DAY % message if error.kind == "quota_exceeded" else b""
+    return b'{"error":{"code":%d,"message":%b,"status":%b%b}}' % (
+        error.status,
+        message,
+        status,
+        details,
+    )
+
+
+_DAY = (
+    b',"details":[{"@type":"type.googleapis.com/google.rpc.QuotaFailure",'
+    b'"violations":[{"quotaId":"TokensPerDay","description":%b}]}]'
+)
+
+# --- what an upstream says ----------------------------------------------------------------
+
+_MAX_WORDS = 2000
+_MAX_LEVELS = 4
+_CONTENT_REFUSED = (400, 413, 422)
+_TOO_LONG = re.compile(
+    r"input token count|exceeds the maximum number of tokens|context (?:window|length|size)"
+    r"|(?:prompt|input) is too long|too many (?:input )?tokens",
+    re.IGNORECASE,
+)
+_SIGNATURE = re.compile(r"signature", re.IGNORECASE)
+
+# Google's status or code -> what the failure is for failover.
+_KINDS: Mapping[str, str] = {
+    "RESOURCE_EXHAUSTED": "rate_limited",
+    "429": "rate_limited",
+    "UNAVAILABLE": "overloaded",
+    "503": "overloaded",
+    "529": "overloaded",
+    "INVALID_ARGUMENT": "bad_request",
+    "FAILED_PRECONDITION": "bad_request",
+    "OUT_OF_RANGE": "bad_request",
+    "400": "bad_request",
+    "413": "bad_request",
+    "422": "bad_request",
+}
+# Google answers 400 to a wrong key; it is the operator's, not the caller's.
+_BAD_KEY = "API_KEY_INVALID"
+
+
+def decode_error(status: int, body: bytes) -> UpstreamFault:
+    """Read an upstream's error body, whatever it is.
+
+    A streaming call that failed is answered with an array that holds the error.
+
+    Args:
+        status: of the upstream's answer.
+        body: any bytes; an HTML page says nothing to a caller.
+    """
+    try:
+        value = wire.load_upstream(body)
+    except wire.WireError:
+        value = _plain(body)
+    message = error_words(value)
+    # A refusal of the client's own content; other failures mention these words by chance.
+    refused = status in _CONTENT_REFUSED
+    return UpstreamFault(
+        message,
+        too_long=refused and _TOO_LONG.search(message) is not None,
+        signature=refused and _SIGNATURE.search(message) is not None,
+    )
+
+
+def _plain(body: bytes) -> str:
+    text = body[: 4 * _MAX_WORDS].decode("utf-8", "replace").strip()
+    return "" if text.startswith("<") or "<html" in text.lower() else text
+
+
+def error_words(value: Any) -> str:
+    """Return what an error says in words; "" when it says nothing."""
+    found = (words for words in _words(value, _MAX_LEVELS) if words)
+    return next(found, "").strip()[:_MAX_WORDS]
+
+
+def _words(value: Any, levels: int) -> Iterator[str]:
+    """Yield what may be the message, best first."""
+    if isinstance(value, str):
+        yield value
+    elif levels and isinstance(value, list):
+        for each in value[:1]:
+            yield from _words(each, levels - 1)
+    elif levels and isinstance(value, dict):
+        for name in ("error", "message", "detail", "status"):
+            yield from _words(value.get(name), levels - 1)
+
+
+def read_error(value: Any) -> Failure | None:
+    """Return the error that stands where a partial response should be.
+
+    Returns:
+        None when it is no error.
+    """
+    if isinstance(value, list):
+        return read_error(value[0]) if len(value) == 1 and isinstance(value[0], dict) else None
+    error = value.get("error") if isinstance(value, dict) else None
+    if not error:
+        return None
+    said = error if isinstance(error, dict) else {}
+    kinds = (_KINDS.get(str(said.get(name))) for name in ("status", "code"))
+    kind = next(filter(None, kinds), "upstream_error")
+    return Failure(error_words(error), "upstream_error" if _is_bad_key(said) else kind)
+
+
+def _is_bad_key(error: Mapping[str, Any]) -> bool:
+    details = error.get("details")
+    return isinstance(details, list) and any(
+        isinstance(each, dict) and each.get("reason") == _BAD_KEY for each in details
+    )
