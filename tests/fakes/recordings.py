@@ -26,6 +26,7 @@ from tests.fakes.expected_common import (
 )
 
 __all__ = [
+    "PROTOCOLS",
     "Call",
     "Expected",
     "Figures",
@@ -41,6 +42,14 @@ __all__ = [
     "recordings_dir",
     "select",
 ]
+
+PROTOCOLS: Mapping[str, str] = {
+    "chat": "openai-chat",
+    "messages": "anthropic",
+    "responses": "openai-responses",
+    "gemini": "gemini",
+}
+"""The protocols that have readers, by the short names of the recordings."""
 
 _ROOT = Path(__file__).resolve().parents[2]
 

@@ -13,14 +13,6 @@ from google.genai import errors as google_errors
 from tests.fakes.recordings import Call, Expected, Figures, Recording
 from tests.server.seen import Seen
 
-NAMES: Mapping[str, str] = {
-    "chat": "openai-chat",
-    "messages": "anthropic",
-    "responses": "openai-responses",
-    "gemini": "gemini",
-}
-"""The protocols by the short names of the recordings."""
-
 # An upstream's word for the end -> the reason in our words. What stands nowhere is
 # ``other``; a call of the client's own tools makes ``tool_calls`` of all but the last two.
 _REASONS: Mapping[str, str] = {

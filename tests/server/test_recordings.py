@@ -19,15 +19,22 @@ from kurolproxy.protocols.registry import CODECS
 from tests.conftest import PLANTED_KEY, new_key, soon
 from tests.fakes.answers import CUTS, replay
 from tests.fakes.cutting import CuttingVendor
-from tests.fakes.recordings import Recording, expected, ids, needs_recordings, select
-from tests.server.crossing import NAMES, check
+from tests.fakes.recordings import (
+    PROTOCOLS,
+    Recording,
+    expected,
+    ids,
+    needs_recordings,
+    select,
+)
+from tests.server.crossing import check
 from tests.server.reading import Readers
 
 # One byte at a time only where that ends in time: a write and a read for each.
 SMALL = 12_000
 
 COUNTING = ("/count_tokens", ":countTokens")
-SPOKEN = {name: protocol for name, protocol in NAMES.items() if protocol in CODECS}
+SPOKEN = {name: protocol for name, protocol in PROTOCOLS.items() if protocol in CODECS}
 RECORDINGS = [
     seen
     for protocol in SPOKEN
