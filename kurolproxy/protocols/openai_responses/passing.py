@@ -138,8 +138,9 @@ def forget(body: dict[str, Any]) -> bool:
 def _nameless(item: Any) -> Any:
     if not isinstance(item, dict) or "id" not in item:
         return item
-    said = item.get("type") in (MESSAGE, None) and item.get("role") == "assistant"
-    if not said and item.get("type") not in CALL_KINDS:
+    kind = item.get("type")
+    said = kind in (MESSAGE, None) and item.get("role") == "assistant"
+    if not said and str(kind) not in CALL_KINDS:
         return item
     return {name: value for name, value in item.items() if name != "id"}
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,11 @@ def test_vendor_takes_what_is_written(path: Path) -> None:
     assert ask.model == "up"
 
 
+@cache
+def adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
 # Ids are required by these types and by nobody else: without storage they are not found.
 IDS = {"assistant": {"id": "msg_1", "status": "completed"}, None: {"id": "rs_1"}}
 
@@ -129,11 +135,11 @@ def test_what_is_written_fits_the_types_of_the_sdk(path: Path) -> None:
         if item.get("role") == "user":
             # Sound is taken by the vendor, but not yet by these types.
             item["content"] = [part for part in item["content"] if part["type"] != "input_audio"]
-        TypeAdapter(ResponseInputItemParam).validate_python(item)
+        adapter(ResponseInputItemParam).validate_python(item)
     for tool in sent.get("tools", ()):
-        TypeAdapter(ToolParam).validate_python(tool)
-    TypeAdapter(ResponseTextConfigParam).validate_python(sent.get("text", {}))
-    TypeAdapter(Reasoning).validate_python(sent.get("reasoning", {}))
+        adapter(ToolParam).validate_python(tool)
+    adapter(ResponseTextConfigParam).validate_python(sent.get("text", {}))
+    adapter(Reasoning).validate_python(sent.get("reasoning", {}))
 
 
 # --- recordings -----------------------------------------------------------------------------
