@@ -232,6 +232,14 @@ class Counting:
     answer: Callable[[int], bytes]
 
 
+class LateError(Protocol):
+    """The in-band form of an error where it depends on what went out before."""
+
+    def __call__(self, error: GatewayError, request_id: str, *, begun: bool) -> bytes:
+        """Return the error; ``begun``: some of the answer is out, not only signs of life."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Codec:
     """The functions that speak one protocol.
@@ -255,9 +263,13 @@ class Codec:
         decode_error: an upstream's error body (any bytes) -> what it says.
         passing: how a request is passed through.
         ping: the keep-alive of a stream; ``ping_early`` the one before any event went out.
+        ping_opens: the keep-alive is an event that has to stand behind the first one of a
+            stream: what is held of an answer goes out before it, and ends the failover.
         content_type: of a streamed answer.
         stream_path: the path of a streamed call where it is another one.
         counting: how prompts are counted; None: the protocol has no call for it.
+        late_error: writes the error of a stream that is open; None: its encoder does, which
+            need not know whether anything of it went out.
     """
 
     name: ProtocolName
@@ -276,9 +288,11 @@ class Codec:
     passing: PassRules
     ping: bytes
     ping_early: bytes
+    ping_opens: bool = False
     content_type: str = "text/event-stream; charset=utf-8"
     stream_path: str | None = None
     counting: Counting | None = None
+    late_error: LateError | None = None
 
 
 @dataclass(frozen=True, slots=True)

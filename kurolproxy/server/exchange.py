@@ -173,10 +173,10 @@ class Exchange:
         limit = timeouts.first_content_timeout_s if stream else timeouts.answer_timeout_s
         self.watch.deadline = self.asked_at + limit
         if stream:
-            self.watch.ping = self._show_life
+            self.watch.ping = self.show_life
             self.watch.ping_at = asyncio.get_running_loop().time() + self.watch.interval_s
 
-    def _show_life(self) -> None:
+    def show_life(self) -> None:
         """Feed a silence: the head, and a sign of life between two events.
 
         What is held of a stream stays held: another attempt may still take its place.

@@ -80,6 +80,7 @@ class Relay:
         "_idle",
         "_interval",
         "_loop",
+        "_open",
         "_over",
         "_rewriter",
         "_showing",
@@ -102,8 +103,10 @@ class Relay:
         self._idle = target.timeouts.idle_timeout_s
         self._held: list[bytes] = []
         self._held_bytes = 0
-        # Content went out: from here on no other attempt can take this one's place.
+        # Content came.
         self._showing = False
+        # Events went out: from here on no other attempt can take this one's place.
+        self._open = False
         self._over = False
         self._waits_for_client = False
         # Of several attempts the first that shows anything opens the stream.
@@ -123,8 +126,10 @@ class Relay:
         """Hold what comes before the first content."""
         watch, rewriter = self._watch, self._rewriter
         first = self._exchange.asked_at + self._target.timeouts.first_content_timeout_s
+        watch.ping = self._show_life
+        watch.ping_at = self._loop.time() + self._interval
         while not self._showing:
-            watch.ping_at = self._loop.time() + self._interval
+            # What is held shows the client nothing: reads do not put off the signs of life.
             watch.deadline = first
             data = await answer.read()
             piece = rewriter.feed(data) if data else rewriter.close()
@@ -132,10 +137,17 @@ class Relay:
                 return self._end(piece)
             if rewriter.content:
                 self._first_content()
-            self._give(piece, flush=self._showing)
+            self._give(piece, flush=self._open)
             if self.out.paused():
                 await self._drain()
         self._extend()
+
+    def _show_life(self) -> None:
+        """Feed a silence; what is held goes out first where the protocol wants it so."""
+        if self._held and self._exchange.endpoint.codec.ping_opens:
+            self._open = True
+            self._give(b"", flush=True)
+        self._exchange.show_life()
 
     def _step(self, data: bytes) -> bool:
         """Give the client what one read holds for it; False: do not go on like this."""
@@ -144,9 +156,13 @@ class Relay:
         if rewriter.failure is not None or rewriter.finished:
             self._end(piece)
             return False
+        now = self._loop.time()
+        self._watch.deadline = now + self._idle
+        # A comment is no sign of life to every client, and reasoning may be hidden from it.
+        if piece and not piece.startswith(b":"):
+            self._watch.ping_at = now + self._interval
         if piece:
             self.out.write(piece)
-        self._extend()
         return not self.out.paused()
 
     def _extend(self) -> None:
@@ -159,7 +175,7 @@ class Relay:
         self._over = True
         failure = self._rewriter.failure
         if failure is not None:
-            self._give(piece, flush=self._showing)
+            self._give(piece, flush=self._open)
             raise self._failed(failure)
         # Booked before the terminal bytes go out: who got a whole answer is charged.
         self._first_content()
@@ -184,14 +200,14 @@ class Relay:
     def book(self) -> None:
         """Write down how far the answer came."""
         progress, rewriter = self._exchange.progress, self._rewriter
-        progress.content = self._showing
+        progress.content = self._open
         progress.finished = rewriter.finished
         progress.usage = rewriter.usage
         progress.emitted_bytes = rewriter.emitted_bytes
 
     def _first_content(self) -> None:
         exchange = self._exchange
-        self._showing = True
+        self._showing = self._open = True
         if exchange.first_token_s is None:
             exchange.first_token_s = exchange.state.clock.now() - exchange.started
 

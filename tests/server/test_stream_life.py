@@ -246,6 +246,35 @@ async def test_silence_is_fed_and_the_answer_still_comes_whole(
     assert sign in after
 
 
+@pytest.mark.parametrize("after_content", [False, True])
+async def test_comments_of_an_upstream_do_not_put_off_our_signs_of_life(
+    after_content: bool, start: Starter, fake: FakeUpstream, http: aiohttp.ClientSession
+) -> None:
+    gateway = await start(toml(fake.base_url, server="keepalive_interval_s = 0.3"))
+    said = words("c-model", ["a"])
+    comments: list[Step] = [each for _ in range(12) for each in (b": still here\n\n", 0.1)]
+    steps: list[Step] = [*said, *comments] if after_content else [*comments, *said]
+    fake.answer(stream_answer([*begin("c-model"), *steps, *end("c-model")]))
+    got = await ask(http, gateway, CHAT, sent("c-model"))
+    assert (got.text, got.looks_whole) == ("a", True)
+    assert got.data.count(b": ping\n\n") >= 2
+
+
+async def test_hidden_reasoning_does_not_put_off_our_signs_of_life(
+    start: Starter, fake: FakeUpstream, http: aiohttp.ClientSession
+) -> None:
+    gateway = await start(toml(fake.base_url, server="keepalive_interval_s = 0.3"))
+    thought = chunk({"reasoning_content": "hm"})
+    thinking: list[Step] = [each for _ in range(12) for each in (thought, 0.1)]
+    steps = [*begin("c-model"), *thinking, *words("c-model", ["a"]), *end("c-model")]
+    fake.answer(stream_answer(steps))
+    hidden = {"thinking": {"type": "adaptive", "display": "omitted"}}
+    got = await ask(http, gateway, MESSAGES, sent("c-model", **hidden))
+    assert (got.text, got.looks_whole) == ("a", True)
+    assert b"hm" not in got.data
+    assert got.data.count(b"event: ping\n") >= 2
+
+
 @pairs
 async def test_failure_after_a_fed_silence_is_in_band(
     path: str, model: str, start: Starter, fake: FakeUpstream, http: aiohttp.ClientSession

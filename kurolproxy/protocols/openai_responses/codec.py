@@ -34,5 +34,6 @@ CODEC = Codec(
     passing=PASSING,
     ping=PING,
     ping_early=PING_EARLY,
+    ping_opens=True,
     counting=COUNTING,
 )

@@ -30,11 +30,11 @@ from kurolproxy.protocols.openai_responses.usage import write_usage
 from kurolproxy.protocols.openai_responses.vocabulary import RESPONSE_ID
 from kurolproxy.protocols.openai_responses.writer import ItemWriter
 
-PING = b": ping\n\n"
-"""A comment: every client tried ignores it."""
+PING = b'event: keepalive\ndata: {"type":"keepalive"}\n\n'
+"""An event: Codex counts events against its idle limit, comments not (tests/clients)."""
 
-PING_EARLY = PING
-"""A comment is in place before the first event too."""
+PING_EARLY = b": ping\n\n"
+"""A comment: the OpenAI SDKs want ``response.created`` before any other event."""
 
 
 class ResponsesEncoder:
