@@ -12,6 +12,7 @@ from kurolproxy.ir import ProtocolName
 from tests.clients.running import Bench, Ran
 
 MODEL = "kurol-model"
+ALIASES = ("claude-sonnet-4-5", "gpt-5.5", "gpt-6-sol")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,22 @@ class Access:
     key: str
 
 
-Ask = Callable[[Bench, Access, str], Awaitable[Ran]]
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """One run of an agent.
+
+    Attributes:
+        model: what it asks the gateway for; agents treat ids that they know in ways of
+            their own.
+    """
+
+    bench: Bench
+    access: Access
+    prompt: str
+    model: str = MODEL
+
+
+Run = Callable[[Errand], Awaitable[Ran]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,96 +51,103 @@ class Agent:
 
     name: str
     protocol: ProtocolName
-    ask: Ask
+    run: Run
+    model: str = MODEL
+
+    async def ask(self, bench: Bench, access: Access, prompt: str) -> Ran:
+        """Let it do what the prompt says."""
+        return await self.run(Errand(bench, access, prompt, self.model))
 
 
-async def _claude_code(bench: Bench, access: Access, prompt: str) -> Ran:
+async def _claude_code(errand: Errand) -> Ran:
     env = {
-        "ANTHROPIC_BASE_URL": access.base_url,
-        "ANTHROPIC_AUTH_TOKEN": access.key,
-        "ANTHROPIC_MODEL": MODEL,
-        "ANTHROPIC_SMALL_FAST_MODEL": MODEL,
+        "ANTHROPIC_BASE_URL": errand.access.base_url,
+        "ANTHROPIC_AUTH_TOKEN": errand.access.key,
+        "ANTHROPIC_MODEL": errand.model,
+        "ANTHROPIC_SMALL_FAST_MODEL": errand.model,
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
         # Without it root may not skip the questions.
         "IS_SANDBOX": "1",
     }
-    return await bench.run("claude", "-p", prompt, "--dangerously-skip-permissions", env=env)
+    options = ["-p", errand.prompt, "--dangerously-skip-permissions"]
+    return await errand.bench.run("claude", *options, env=env)
 
 
-def codex_config(access: Access, *, idle_timeout_ms: int = 300_000) -> str:
-    """Return a configuration of Codex: the gateway as a provider of its own."""
-    return f"""
-model = "{MODEL}"
+async def _codex(errand: Errand) -> Ran:
+    return await run_codex(errand)
+
+
+async def run_codex(errand: Errand, *, idle_timeout_ms: int = 300_000) -> Ran:
+    """Run Codex, with the gateway as a provider of its own.
+
+    Args:
+        idle_timeout_ms: how long it bears a stream without events; 300 000 is its default.
+    """
+    folder = errand.bench.home / ".codex"
+    folder.mkdir()
+    (folder / "config.toml").write_text(f"""
+model = "{errand.model}"
 model_provider = "kurol"
 
 [model_providers.kurol]
 name = "Kurol Proxy"
-base_url = "{access.base_url}/v1"
+base_url = "{errand.access.base_url}/v1"
 env_key = "KUROL_API_KEY"
 wire_api = "responses"
 request_max_retries = 0
 stream_max_retries = 0
 stream_idle_timeout_ms = {idle_timeout_ms}
-"""
-
-
-async def run_codex(bench: Bench, access: Access, prompt: str, config: str) -> Ran:
-    """Run Codex with a configuration."""
-    folder = bench.home / ".codex"
-    folder.mkdir()
-    (folder / "config.toml").write_text(config)
+""")
     options = ["--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"]
-    env = {"KUROL_API_KEY": access.key, "CODEX_HOME": str(folder)}
-    return await bench.run("codex", "exec", *options, prompt, env=env)
+    env = {"KUROL_API_KEY": errand.access.key, "CODEX_HOME": str(folder)}
+    return await errand.bench.run("codex", "exec", *options, errand.prompt, env=env)
 
 
-async def _codex(bench: Bench, access: Access, prompt: str) -> Ran:
-    return await run_codex(bench, access, prompt, codex_config(access))
-
-
-async def _cline(bench: Bench, access: Access, prompt: str) -> Ran:
-    env = {"CLINE_TELEMETRY_DISABLED": "1", "CLINE_NO_AUTO_UPDATE": "1"}
-    options = ["-p", "openai", "-b", f"{access.base_url}/v1", "-k", access.key, "-m", MODEL]
-    signed_in = await bench.run("cline", "auth", *options, env=env)
+async def _cline(errand: Errand) -> Ran:
+    bench, access = errand.bench, errand.access
+    options = ["-p", "openai", "-b", f"{access.base_url}/v1", "-k", access.key, "-m", errand.model]
+    signed_in = await bench.run("cline", "auth", *options)
     if signed_in.code != 0:
         return signed_in
-    return await bench.run("cline", "-P", "openai", "-m", MODEL, prompt, env=env)
+    return await bench.run("cline", "-P", "openai", "-m", errand.model, errand.prompt)
 
 
-async def _kilo_compatible(bench: Bench, access: Access, prompt: str) -> Ran:
+async def _kilo_compatible(errand: Errand) -> Ran:
+    own = {"npm": "@ai-sdk/openai-compatible", "name": "Kurol Proxy"}
+    return await _kilo(errand, "kurol", own)
+
+
+async def _kilo_openai(errand: Errand) -> Ran:
+    return await _kilo(errand, "openai", {})
+
+
+async def _kilo(errand: Errand, name: str, more: Mapping[str, Any]) -> Ran:
+    access = errand.access
     provider = {
-        "npm": "@ai-sdk/openai-compatible",
-        "name": "Kurol Proxy",
+        **more,
         "options": {"baseURL": f"{access.base_url}/v1", "apiKey": access.key},
-        "models": {MODEL: {"name": "Kurol"}},
+        "models": {errand.model: {"name": "Kurol"}},
     }
-    return await _kilo(bench, prompt, "kurol", provider)
-
-
-async def _kilo_openai(bench: Bench, access: Access, prompt: str) -> Ran:
-    provider = {
-        "options": {"baseURL": f"{access.base_url}/v1", "apiKey": access.key},
-        "models": {MODEL: {"name": "Kurol"}},
-    }
-    return await _kilo(bench, prompt, "openai", provider)
-
-
-async def _kilo(bench: Bench, prompt: str, name: str, provider: Mapping[str, Any]) -> Ran:
     config = {
         "provider": {name: provider},
         "enabled_providers": [name],
         "autoupdate": False,
         "share": "disabled",
     }
-    path = bench.home / "kilo.json"
+    path = errand.bench.home / "kilo.json"
     path.write_text(json.dumps(config))
-    env = {"KILO_CONFIG": str(path), "KILO_DISABLE_AUTOUPDATE": "1", "KILO_TELEMETRY_LEVEL": "off"}
-    return await bench.run("kilo", "run", "--auto", "-m", f"{name}/{MODEL}", prompt, env=env)
+    options = ["--auto", "-m", f"{name}/{errand.model}", errand.prompt]
+    return await errand.bench.run("kilo", "run", *options, env={"KILO_CONFIG": str(path)})
 
 
+# An id that an agent knows changes what it sends: Claude Code thinks with a budget, Codex
+# offers apply_patch as a custom tool, or all tools in namespaces inside its input.
 AGENTS = (
     Agent("Claude Code", "anthropic", _claude_code),
+    Agent("Claude Code, claude-sonnet-4-5", "anthropic", _claude_code, "claude-sonnet-4-5"),
     Agent("Codex", "openai-responses", _codex),
+    Agent("Codex, gpt-5.5", "openai-responses", _codex, "gpt-5.5"),
+    Agent("Codex, gpt-6-sol", "openai-responses", _codex, "gpt-6-sol"),
     Agent("Cline", "openai-chat", _cline),
     Agent("Kilo (openai-compatible)", "openai-chat", _kilo_compatible),
     Agent("Kilo (openai)", "openai-responses", _kilo_openai),

@@ -13,7 +13,7 @@ import pytest
 
 from kurolproxy.demo.vendor import DemoVendor
 from kurolproxy.ir import ProtocolName
-from tests.clients.agents import MODEL, Access
+from tests.clients.agents import ALIASES, MODEL, Access
 from tests.clients.running import Bench
 from tests.clients.scripted import Script
 from tests.conftest import Running, Starter
@@ -37,6 +37,7 @@ api_keys = ["vendor-key"]
 
 [[models]]
 id = "{model}"
+aliases = {aliases}
 targets = [{{ upstream = "scripted", model = "demo-think", reasoning_family = "demo" }}]
 context_window = 200_000
 max_output_tokens = 64_000
@@ -92,7 +93,11 @@ async def setting(bench: Bench, start: Starter) -> AsyncIterator[Setting]:
             await vendor.start()
             stack.push_async_callback(vendor.stop)
             text = _CONFIG.format(
-                base_url=vendor.base_url, protocol=protocol, model=MODEL, keepalive_s=keepalive_s
+                base_url=vendor.base_url,
+                protocol=protocol,
+                model=MODEL,
+                aliases=list(ALIASES),
+                keepalive_s=keepalive_s,
             )
             gateway = await start(text)
             return Stage(Access(gateway.base_url, gateway.key), bench, script, gateway)

@@ -32,19 +32,24 @@ class Script:
 
     Args:
         path: the file to write, once a prompt names it and a fit tool is offered.
+        answer: what it says to any other prompt.
+        thought: what it thinks first, where the request lets it.
+        slow: it pauses after every twelve characters or word.
 
     Attributes:
         asks: every request that was understood, in order.
     """
 
     path: Path
+    answer: str = ANSWER
+    thought: Thought = field(default_factory=lambda: Thought(THOUGHT))
     slow: bool = False
     asks: list[Ask] = field(default_factory=list)
 
     def __call__(self, ask: Ask) -> Reply:
         self.asks.append(ask)
         said = self._turn(ask)
-        thoughts = () if ask.thinking is None else (Thought(THOUGHT),)
+        thoughts = () if ask.thinking is None else (self.thought,)
         pieces: tuple[Piece, ...] = (*thoughts, said)
         counts = Counts(
             prompt=count_prompt(ask),
@@ -61,7 +66,7 @@ class Script:
 
     def _turn(self, ask: Ask) -> Call | Words:
         if not any(str(self.path) in turn.text for turn in ask.turns if turn.role == "user"):
-            return Words(ANSWER)
+            return Words(self.answer)
         if any(turn.results for turn in ask.turns):
             return Words(DONE)
         for writer in WRITERS:
@@ -81,8 +86,20 @@ class Writer:
 
 
 def _patch(tool: Offered, path: Path) -> str:
-    patch = f"*** Begin Patch\n*** Add File: {path}\n+{LINE}\n*** End Patch\n"
-    return patch if tool.free else _fitting(tool, {"input": patch, "patch": patch})
+    return _free(tool, _patch_of(path))
+
+
+def _javascript(tool: Offered, path: Path) -> str:
+    return _free(tool, f"text(await tools.apply_patch({dumps(_patch_of(path))}))")
+
+
+def _patch_of(path: Path) -> str:
+    return f"*** Begin Patch\n*** Add File: {path}\n+{LINE}\n*** End Patch\n"
+
+
+def _free(tool: Offered, said: str) -> str:
+    """Return the input of a tool that takes any text, also where it became a function."""
+    return said if tool.free else _fitting(tool, {"input": said})
 
 
 def _write(tool: Offered, path: Path) -> str:
@@ -109,6 +126,7 @@ def _fitting(tool: Offered, values: Mapping[str, str]) -> str:
 
 WRITERS = (
     Writer(re.compile(r"apply_patch$"), _patch),
+    Writer(re.compile(r"(^|__)exec$"), _javascript),
     Writer(re.compile(r"^(write|write_file|write_to_file|create_file|editor)$", re.I), _write),
     Writer(re.compile(r"(exec_command|run_commands|execute_command|shell|bash)$", re.I), _command),
 )
