@@ -21,6 +21,7 @@ from kurolproxy.upstream.client import LARGE, STEP
 _MAX_HEAD = 65_536
 _MAX_UNREAD = 65_536
 _MAX_TAIL = 65_536
+_SWITCHING = 101
 _EMPTY_STATUS = (204, 304)
 _KEPT = {
     b"content-type": "content-type",
@@ -106,7 +107,7 @@ class StreamedAnswer:
         """Wait until the head is whole."""
         if not self.status and self.error is None:
             await self._wait()
-        if self.error is not None:
+        if not self.status and self.error is not None:
             raise self.error
 
     async def read(self) -> bytes:
@@ -239,7 +240,6 @@ class Connection(asyncio.Protocol):
         self._tail = 0
         self._writable: asyncio.Future[None] | None = None
         self._writing_paused = False
-        self._fault: UpstreamError | None = None
         self.used = False
         self.since = 0.0
 
@@ -254,7 +254,7 @@ class Connection(asyncio.Protocol):
         """
         transport = self._transport
         if transport is None or transport.is_closing():
-            raise StaleConnection("The upstream closed the connection.")
+            raise self._unasked()
         answer = self._answer = StreamedAnswer(self, self._loop)
         self._heard = self._left = False
         self._head_bytes = self._tail = 0
@@ -341,7 +341,7 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._end(self._fault or faults.not_http())
+            self._end(faults.not_http())
             return
         if not answer.status:
             if self._head_bytes > _MAX_HEAD:
@@ -379,10 +379,8 @@ class Connection(asyncio.Protocol):
         answer = self._answer
         if answer is not None:
             self._answer = None
-            if not self._heard and self.used:
-                answer.fail(StaleConnection("The upstream closed the connection."))
-            elif not answer.status:
-                answer.fail(faults.no_answer())
+            if not answer.status:
+                answer.fail(faults.no_answer() if self._heard else self._unasked())
             elif error is None and not self._framed:
                 # HTTP/1.0's way: the end of the connection is the end of the body.
                 answer.whole = True
@@ -426,21 +424,22 @@ class Connection(asyncio.Protocol):
         self._in_head = False
         status: int = self._parser.get_status_code()
         answer = self._answer
-        if answer is None or (status < 200 and status != 101):
+        if answer is None or (status < 200 and status != _SWITCHING):
             return
         headers = answer.headers
-        encoding = headers.get("transfer-encoding")
-        if encoding is not None and encoding.strip().lower() != "chunked":
-            self._fault = faults.not_http()
-            raise self._fault
+        encoding = headers.get("transfer-encoding", "chunked")
+        if status == _SWITCHING or encoding.strip().lower() != "chunked":
+            # Another protocol, or a coding that we would have to undo: neither was asked for.
+            raise faults.not_http()
         self._framed = (
-            encoding is not None or "content-length" in headers or status in _EMPTY_STATUS
+            "transfer-encoding" in headers or "content-length" in headers or status in _EMPTY_STATUS
         )
         answer.status = status
 
     def on_body(self, data: bytes) -> None:
         """Collect the pieces of one read."""
-        self._pieces.append(data)
+        if self._answer is not None and not self._answer.whole:
+            self._pieces.append(data)
 
     def on_message_complete(self) -> None:
         """The answer is whole, unless it only was one of the kind 1xx."""
@@ -467,6 +466,12 @@ class Connection(asyncio.Protocol):
             self._owner.free(self)
         else:
             self.abort()
+
+    def _unasked(self) -> UpstreamError:
+        """Return the error of a connection that ended before any byte of an answer."""
+        if self.used:
+            return StaleConnection("The upstream closed the connection.")
+        return faults.no_answer()
 
     def _end(self, error: UpstreamError) -> None:
         """Break off because of what the other side sent."""
