@@ -10,6 +10,7 @@ from kurolproxy.ir import File, Image, ProtocolName, Request, Text, ToolCall, To
 from tests.fakes.recordings import Figures
 from tests.pairs.asks import Ask, Pdf, Picture, Result, Tool, Use, Words, assistant, user
 from tests.pairs.proofs import PROOF, THOUGHTS
+from tests.pairs.rules import STOP
 from tests.pairs.vendors import Said, Turn
 
 Aspect = Literal["blocks", "finish", "usage", "texts", "arguments", "broke"]
@@ -65,8 +66,8 @@ def _says(turn: Turn) -> Callable[[ProtocolName], Turn]:
 def _stopped(upstream: ProtocolName) -> Turn:
     """Return an answer that met a stop text; who cannot be told of it goes on talking."""
     if upstream == "openai-responses":
-        return Turn(words=("one, ", "two E", "ND three"))
-    return Turn(words=("one, ", "two "), stop_sequence="END" if upstream == "anthropic" else None)
+        return Turn(words=("one, ", f"two {STOP[0]}", f"{STOP[1:]} three"))
+    return Turn(words=("one, ", "two "), stop_sequence=STOP if upstream == "anthropic" else None)
 
 
 def _count(asked: Request, kind: type) -> int:
@@ -210,13 +211,13 @@ FEATURES: tuple[Feature, ...] = (
     Feature(
         "stop sequence",
         "the answer ends before a text that the client named",
-        Ask(stop=("END",)),
+        Ask(stop=(STOP,)),
         _stopped,
         fields=("stop",),
         aspects=("blocks", "finish"),
         names=("stop", "generationConfig"),
         sayable=lambda client: client != "openai-responses",
-        said=lambda asked: asked.stop == ("END",),
+        said=lambda asked: asked.stop == (STOP,),
     ),
     Feature(
         "refusal",

@@ -31,6 +31,9 @@ from kurolproxy.protocols import efforts, seal
 
 Pair = tuple[ProtocolName, ProtocolName]
 
+STOP = "END"
+"""The stop text of the row about stop texts."""
+
 
 @dataclass(frozen=True, slots=True)
 class Told:
@@ -174,6 +177,14 @@ def _cache_life(part: Part) -> Part:
 # --- answers ----------------------------------------------------------------------------
 
 
+def _cut_at_stop(told: Told) -> Told:
+    """End the answer where the stop text begins."""
+    blocks = tuple(replace(each, text=each.text.partition(STOP)[0]) for each in told.blocks)
+    if blocks == told.blocks:
+        return told
+    return replace(told, blocks=blocks, finish=Finish("stop_sequence", stop_sequence=STOP))
+
+
 def _sealed(told: Told) -> Told:
     """Open the tokens, and put each proof to the thoughts it came with."""
     blocks: list[Block] = []
@@ -271,6 +282,7 @@ RULES: tuple[Rule, ...] = (
         "local stop",
         "Responses has no stop texts: the gateway cuts the answer itself.",
         request=_no_stop,
+        answer=_cut_at_stop,
         where=_to("openai-responses"),
     ),
     Rule(
