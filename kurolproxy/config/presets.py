@@ -14,7 +14,12 @@ from typing import Final
 
 from kurolproxy.ir import ModelTraits, ProtocolName
 
-AVAILABLE: Final[tuple[ProtocolName, ...]] = ("openai-chat", "anthropic")
+AVAILABLE: Final[tuple[ProtocolName, ...]] = (
+    "openai-chat",
+    "openai-responses",
+    "anthropic",
+    "gemini",
+)
 """The protocols that this version has codecs for."""
 
 

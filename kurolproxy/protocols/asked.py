@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from kurolproxy.errors import BadRequest
@@ -53,11 +55,19 @@ class Asked:
         return self.document
 
 
-def read(body: bytes, rules: PassRules, max_depth: int, model: str | None = None) -> Asked:
+def read(
+    body: bytes,
+    rules: PassRules,
+    max_depth: int,
+    *,
+    model: str | None = None,
+    stream: bool = False,
+) -> Asked:
     """Read a request body.
 
     Args:
         model: the model's name when it does not stand in the body but in the path.
+        stream: whether a stream is asked for, when the path says that too.
 
     Raises:
         BadRequest: it is no JSON object, ``model`` is missing, ``model`` or ``stream`` is of
@@ -73,10 +83,7 @@ def read(body: bytes, rules: PassRules, max_depth: int, model: str | None = None
         top = document
         # A parser keeps the last of two equal members: only the scan can tell.
         members = splice.scan(body, max_depth) if _repeats(body) else None
-    name = model if model is not None else _model(top)
-    stream = top.get("stream")
-    if stream is not None and not isinstance(stream, bool):
-        raise BadRequest("stream must be a boolean.", param="stream")
+    name, streamed = (model, stream) if model is not None else (_model(top), _stream(top))
     cap = next((found for path in rules.caps if (found := _integer(top, path)) is not None), None)
     if rules.cap_required and (cap is None or cap < 0):
         field = rules.caps[0][-1]
@@ -85,7 +92,7 @@ def read(body: bytes, rules: PassRules, max_depth: int, model: str | None = None
     return Asked(
         body=body,
         model=name,
-        stream=bool(stream),
+        stream=streamed,
         # A negative cap means "no limit" to some servers: to us it is none.
         max_tokens=cap if cap is not None and cap >= 0 else None,
         n=count if count is not None and count > 0 else 1,
@@ -95,6 +102,13 @@ def read(body: bytes, rules: PassRules, max_depth: int, model: str | None = None
         document=document,
         _members=members,
     )
+
+
+def _stream(top: Mapping[str, Any]) -> bool:
+    stream = top.get("stream")
+    if stream is not None and not isinstance(stream, bool):
+        raise BadRequest("stream must be a boolean.", param="stream")
+    return bool(stream)
 
 
 class _Lazy(Mapping[str, Any]):
@@ -134,7 +148,14 @@ def _integer(top: Mapping[str, Any], path: Path) -> int | None:
     for name in path:
         if not isinstance(value, Mapping):
             return None
-        value = value.get(name)
+        found = value.get(name)
+        value = value.get(_snake(name)) if found is None else found
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+@cache
+def _snake(name: str) -> str:
+    """Return the other spelling that Gemini takes for a name."""
+    return re.sub("([A-Z])", r"_\1", name).lower()

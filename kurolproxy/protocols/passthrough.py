@@ -7,11 +7,14 @@ vendor may see.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from kurolproxy.errors import BadRequest
 from kurolproxy.ir import ModelTraits
 from kurolproxy.protocols import seal, splice, wire
 from kurolproxy.protocols.asked import Asked
-from kurolproxy.protocols.base import Circumstances, PassRules, TargetView
+from kurolproxy.protocols.base import Circumstances, PassRules, Path, TargetView
 
 # A token is a JSON string of its own: in the middle of a text or an image it is chance.
 _SEAL = b'"' + seal.PREFIX.encode()
@@ -32,7 +35,7 @@ def pass_body(
     if not (sealed or hide_usage or around.output_cap or _named_otherwise(rules, asked, view)):
         return asked.body, False
     edits = splice.Splice(_unsealed(rules, asked, view) if sealed else asked.members)
-    if asked.model != view.model:
+    if rules.model_in_body and asked.model != view.model:
         edits.replace("model", wire.quote(view.model))
     if rules.store is not None and not view.traits.allow_store:
         _forget(rules, asked, edits)
@@ -45,7 +48,7 @@ def pass_body(
 
 def _named_otherwise(rules: PassRules, asked: Asked, view: TargetView) -> bool:
     """Return whether the model's name or ``store`` has to change."""
-    if asked.model != view.model or rules.store == "always":
+    if rules.store == "always" or (rules.model_in_body and asked.model != view.model):
         return True
     return rules.store is not None and asked.top.get("store") is not None
 
@@ -83,7 +86,7 @@ def _lower_cap(
     rules: PassRules, asked: Asked, traits: ModelTraits, cap: int, edits: splice.Splice
 ) -> None:
     value = str(cap).encode()
-    present = [path for path in rules.caps if asked.top.get(path[0]) is not None]
+    present = [path for path in rules.caps if _stands(asked.top, path)]
     names = [path[0] for path in present if len(path) == 1]
     # Every spelling that is present is lowered: which one counts is the vendor's to say.
     for name in names:
@@ -92,12 +95,23 @@ def _lower_cap(
         if len(path) == 2:
             edits.put_inside(path[0], path[1], value)
     if not present:
-        _insert_cap(rules, traits, value, edits)
+        _insert_cap(rules, asked, traits, value, edits)
 
 
-def _insert_cap(rules: PassRules, traits: ModelTraits, value: bytes, edits: splice.Splice) -> None:
+def _stands(top: Mapping[str, Any], path: Path) -> bool:
+    value: Any = top
+    for name in path:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value is not None
+
+
+def _insert_cap(
+    rules: PassRules, asked: Asked, traits: ModelTraits, value: bytes, edits: splice.Splice
+) -> None:
     own = (traits.max_tokens_field,)
-    path = own if own in rules.caps else rules.caps[0]
+    # Beside what the client wrote, in its spelling: two of one object would be refused.
+    beside = [path for path in rules.caps if len(path) == 2 and _stands(asked.top, path[:1])]
+    path = own if own in rules.caps else [*beside, rules.caps[0]][0]
     if len(path) == 1:
         edits.put(path[0], value)
     else:

@@ -219,6 +219,8 @@ def translate(
         return _pass(client, asked, view, around)
     wire.refuse_big_integers(asked.body)
     request = client.decode_request(asked.load(around.max_depth))
+    if not client.passing.model_in_body:
+        request = replace(request, model=asked.model, stream=asked.stream)
     if around.output_cap is not None:
         request = replace(request, max_tokens=around.output_cap)
     request = normalise(request)

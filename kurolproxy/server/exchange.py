@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiohttp.web import BaseRequest
 
@@ -59,13 +59,31 @@ class Progress:
     emitted_bytes: int = 0
 
 
+class Named(NamedTuple):
+    """What the path of a request says that other protocols say in the body.
+
+    Attributes:
+        model: as the client wrote it.
+        stream: whether a stream is asked for.
+    """
+
+    model: str
+    stream: bool = False
+
+
 class Exchange:
-    """One client request from its first byte to its settlement."""
+    """One client request from its first byte to its settlement.
+
+    Args:
+        named: the model, when the path names it.
+        booked: whether the call has a row in the ledger; counting tokens has none.
+    """
 
     __slots__ = (
         "asked",
         "asked_at",
         "body_size",
+        "booked",
         "caller",
         "dropped",
         "endpoint",
@@ -75,6 +93,7 @@ class Exchange:
         "grant",
         "id",
         "model",
+        "named",
         "out",
         "progress",
         "prompt_estimate",
@@ -90,8 +109,18 @@ class Exchange:
         "watch",
     )
 
-    def __init__(self, state: State, request: BaseRequest, endpoint: Endpoint) -> None:
+    def __init__(
+        self,
+        state: State,
+        request: BaseRequest,
+        endpoint: Endpoint,
+        named: Named | None = None,
+        *,
+        booked: bool = True,
+    ) -> None:
         self.state = state
+        self.named = named
+        self.booked = booked
         self.request = request
         self.endpoint = endpoint
         self.id = state.ids.request()
@@ -185,22 +214,27 @@ class Exchange:
             codec = self.endpoint.codec
             self.out.write(codec.ping if self.out.shown else codec.ping_early)
 
-    def answer(self, body: bytes) -> Written:
+    def answer(self, body: bytes, extra: Headers | None = None) -> Written:
         """Write a whole answer."""
-        headers = [*self.headers(), ("content-type", "application/json")]
+        headers = [*self.headers(), *(extra or ()), ("content-type", "application/json")]
         return whole(self.request, 200, headers, body)
 
     def refuse(self, error: GatewayError) -> Written:
         """Write an error in the caller's wire form: in-band once the head is out."""
         codec = self.endpoint.codec
         if self.out is not None and self.out.started and self.translation is not None:
-            rewriter = self.rewriter or self.translation.rewriter()
-            self.out.write(rewriter.error(error, self.id))
+            self.out.write(self._late(self.translation, error))
             return self.out.end()
         headers = [*self.headers(), ("content-type", "application/json"), *error_headers(error)]
         unread = not self.request.content.at_eof()
         body = codec.encode_error(error, self.id)
         return whole(self.request, error.status, headers, body, close=unread)
+
+    def _late(self, translation: Translation, error: GatewayError) -> bytes:
+        late = self.endpoint.codec.late_error
+        if late is not None:
+            return late(error, self.id, begun=self.out is not None and self.out.shown)
+        return (self.rewriter or translation.rewriter()).error(error, self.id)
 
     # --- settlement ---------------------------------------------------------------
 
@@ -213,7 +247,7 @@ class Exchange:
         charged = self._close_grant(usage)
         duration = self.state.clock.now() - self.started
         outcome = self._outcome()
-        if self.grant is not None:
+        if self.grant is not None and self.booked:
             self.state.usage.add(self._row(usage, charged, outcome, duration, estimated))
         self._count(usage, outcome, duration, estimated)
         if self.state.log.wants(error=outcome != "ok"):

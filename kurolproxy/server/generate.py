@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import hmac
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from aiohttp.web import BaseRequest
 
@@ -21,6 +21,8 @@ from kurolproxy.errors import (
     UpstreamError,
     UpstreamTimeout,
 )
+from kurolproxy.ir import ProtocolName
+from kurolproxy.policy.admission import Caller
 from kurolproxy.policy.catalog import Model, Target
 from kurolproxy.policy.choice import attempts
 from kurolproxy.protocols.asked import read
@@ -30,7 +32,7 @@ from kurolproxy.protocols.translator import Translation, translate
 from kurolproxy.server.body import check_head, read_body
 from kurolproxy.server.credential import credential
 from kurolproxy.server.deadlines import Limit
-from kurolproxy.server.exchange import Endpoint, Exchange, Progress
+from kurolproxy.server.exchange import Endpoint, Exchange, Named, Progress
 from kurolproxy.server.failures import ProofRefused, failure_of
 from kurolproxy.server.relay import StalledReader, relay, whole_answer
 from kurolproxy.server.reply import Written, hang_up
@@ -41,16 +43,23 @@ from kurolproxy.upstream.client import Answer, Call
 _TRACE = ("traceparent", "tracestate")
 
 
-async def generate(state: State, request: BaseRequest, endpoint: Endpoint) -> Written:
+async def generate(
+    state: State, request: BaseRequest, endpoint: Endpoint, named: Named | None = None
+) -> Written:
     """Answer one call of a model.
 
     Returns:
         the answer, already written: a result or an error in the caller's wire form.
     """
-    exchange = Exchange(state, request, endpoint)
+    return await attend(Exchange(state, request, endpoint, named), _answer)
+
+
+async def attend(exchange: Exchange, story: Callable[[Exchange], Awaitable[Written]]) -> Written:
+    """Go through the story of a call; whatever happens, it is settled and answered."""
+    state, request = exchange.state, exchange.request
     state.deadlines.add(exchange.watch)
     try:
-        return await _answer(exchange)
+        return await story(exchange)
     except GatewayError as error:
         exchange.error = error
     except StalledReader:
@@ -76,7 +85,22 @@ async def generate(state: State, request: BaseRequest, endpoint: Endpoint) -> Wr
 
 
 async def _answer(exchange: Exchange) -> Written:
-    state, request, codec = exchange.state, exchange.request, exchange.endpoint.codec
+    state, codec, named = exchange.state, exchange.endpoint.codec, exchange.named
+    caller, body = await called(exchange)
+    depth = state.settings.max_json_depth
+    if named is None:
+        asked = read(body, codec.passing, depth)
+    else:
+        asked = read(body, codec.passing, depth, model=named.model, stream=named.stream)
+    model = state.admission.model(caller, asked.model)
+    exchange.admit(caller, model, asked)
+    state.metrics.overhead.observe((exchange.endpoint.label,), state.clock.now() - exchange.started)
+    return await _first_that_answers(exchange, model)
+
+
+async def called(exchange: Exchange) -> tuple[Caller, bytes]:
+    """Find out whose call it is and read its body."""
+    state, request = exchange.state, exchange.request
     key = credential(request, query_key=exchange.endpoint.query_key)
     caller = state.admission.authenticate(key, state.clock.unix())
     exchange.caller = caller
@@ -89,11 +113,7 @@ async def _answer(exchange: Exchange) -> Written:
     check_head(request, settings.body)
     body = await read_body(request, settings.body, state.bodies, exchange.watch)
     exchange.body_size = len(body)
-    asked = read(body, codec.passing, settings.max_json_depth)
-    model = state.admission.model(caller, asked.model)
-    exchange.admit(caller, model, asked)
-    state.metrics.overhead.observe((exchange.endpoint.label,), state.clock.now() - exchange.started)
-    return await _first_that_answers(exchange, model)
+    return caller, body
 
 
 async def _first_that_answers(exchange: Exchange, model: Model) -> Written:
@@ -117,7 +137,8 @@ async def _first_that_answers(exchange: Exchange, model: Model) -> Written:
 async def _attempt(exchange: Exchange, model: Model, target: Target, key: str | None) -> Written:
     """Ask one target with one credential, a second time when it refuses a proof."""
     exchange.target = target
-    translation = _translation(exchange, model, target)
+    upstream = CODECS[_protocol(exchange, target)]
+    translation = translation_for(exchange, model, target, upstream)
     try:
         return await _ask(exchange, target, key, translation)
     except ProofRefused:
@@ -172,7 +193,30 @@ async def _exchange(
         answer.close()
 
 
-def _translation(exchange: Exchange, model: Model, target: Target) -> Translation:
+def _protocol(exchange: Exchange, target: Target) -> ProtocolName:
+    """Return what to speak to a target.
+
+    Some models refuse tools on Chat while they think: there it is the protocol that
+    ``tools_with_reasoning`` names, unless the client switched thinking off.
+    """
+    protocol = target.protocol_for(exchange.endpoint.codec.name)
+    other = target.traits.tools_with_reasoning
+    if protocol != "openai-chat" or other is None or other not in target.protocols:
+        return protocol
+    assert exchange.asked is not None
+    top = exchange.asked.top
+    offers_tools = bool(top.get("tools") or top.get("functions"))
+    return other if offers_tools and top.get("reasoning_effort") != "none" else protocol
+
+
+def translation_for(
+    exchange: Exchange, model: Model, target: Target, upstream: Codec
+) -> Translation:
+    """Return what a target is asked.
+
+    Raises:
+        BadRequest: the upstream's protocol cannot say it.
+    """
     state, codec, asked = exchange.state, exchange.endpoint.codec, exchange.asked
     assert asked is not None
     assert exchange.grant is not None
@@ -191,7 +235,6 @@ def _translation(exchange: Exchange, model: Model, target: Target) -> Translatio
         max_event_bytes=state.settings.max_event_bytes,
         max_depth=state.settings.max_json_depth,
     )
-    upstream = CODECS[target.protocol_for(codec.name)]
     translation = translate(codec, upstream, asked, view, around)
     exchange.translation = translation
     exchange.dropped = translation.dropped
@@ -206,23 +249,32 @@ async def _send(
     """Send the request and wait for the head of the answer."""
     stream = translation.asked.stream
     upstream = translation.upstream
-    call = Call(
-        address=exchange.state.addresses.address(target, upstream.name, upstream.path),
+    path = (upstream.stream_path if stream else None) or upstream.path
+    call = call_for(exchange, target, key, translation, path)
+    with Limit(exchange.watch, _too_slow):
+        exchange.await_upstream(target, stream=stream)
+        return await exchange.state.upstream.send(call)
+
+
+def call_for(
+    exchange: Exchange, target: Target, key: str | None, translation: Translation, path: str
+) -> Call:
+    """Return the request to an upstream at one of its protocol's paths."""
+    upstream = translation.upstream
+    return Call(
+        address=exchange.state.addresses.address(target, upstream.name, path),
         headers=headers_for(
             target.upstream,
             key,
             upstream.auth,
             _passed_headers(exchange, target, translation, upstream),
             user_agent=exchange.state.settings.user_agent,
-            stream=stream,
+            stream=translation.asked.stream,
         ),
         body=translation.body,
         connect_timeout_s=target.timeouts.connect_timeout_s,
         proxy=target.upstream.proxy,
     )
-    with Limit(exchange.watch, _too_slow):
-        exchange.await_upstream(target, stream=stream)
-        return await exchange.state.upstream.send(call)
 
 
 def _passed_headers(

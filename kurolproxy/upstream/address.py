@@ -63,11 +63,11 @@ class Addresses:
 
     def __init__(self) -> None:
         # The target is kept beside its URL, so that its identity is not given again.
-        self._urls: dict[tuple[int, ProtocolName], tuple[Target, Address]] = {}
+        self._urls: dict[tuple[int, ProtocolName, str], tuple[Target, Address]] = {}
 
     def address(self, target: Target, protocol: ProtocolName, path: str) -> Address:
         """Return the address of what ``url_for`` returns."""
-        key = (id(target), protocol)
+        key = (id(target), protocol, path)
         found = self._urls.get(key)
         if found is None:
             found = self._urls[key] = (target, Address.of(url_for(target, protocol, path)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kurolproxy.protocols.anthropic.counting import COUNTING
 from kurolproxy.protocols.anthropic.error import decode_error, encode_error
 from kurolproxy.protocols.anthropic.passing import PASSING
 from kurolproxy.protocols.anthropic.request_decode import decode_request
@@ -33,4 +34,5 @@ CODEC = Codec(
     passing=PASSING,
     ping=PING,
     ping_early=PING_EARLY,
+    counting=COUNTING,
 )

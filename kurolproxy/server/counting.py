@@ -1,0 +1,139 @@
+"""How many tokens a prompt has: asked of an upstream that can count, else our estimate."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import replace
+
+from aiohttp.web import BaseRequest
+
+from kurolproxy.errors import UpstreamError, UpstreamTimeout
+from kurolproxy.ir import ProtocolName, Usage
+from kurolproxy.policy.catalog import Model, Target
+from kurolproxy.policy.choice import attempts
+from kurolproxy.policy.estimate import body_tokens
+from kurolproxy.protocols import wire
+from kurolproxy.protocols.asked import Asked, read
+from kurolproxy.protocols.base import Counting
+from kurolproxy.protocols.registry import CODECS
+from kurolproxy.server.deadlines import Limit
+from kurolproxy.server.exchange import Endpoint, Exchange, Named
+from kurolproxy.server.generate import attend, call_for, called, translation_for
+from kurolproxy.server.reply import Written
+from kurolproxy.server.state import State
+
+_PATIENCE_S = 5.0
+_MAX_ANSWER = 65_536
+
+
+async def count(
+    state: State, request: BaseRequest, endpoint: Endpoint, named: Named | None = None
+) -> Written:
+    """Answer one call that counts the tokens of a prompt.
+
+    It takes a request of the minute and a slot of those at once, but no tokens, and has no
+    row in the ledger. Nothing fails because an upstream cannot count: then the answer is
+    our estimate, and says so (``x-kurol-estimate: true``).
+    """
+    return await attend(Exchange(state, request, endpoint, named, booked=False), _count)
+
+
+async def _count(exchange: Exchange) -> Written:
+    state, counting = exchange.state, exchange.endpoint.codec.counting
+    assert counting is not None
+    caller, body = await called(exchange)
+    asked = _asked(exchange, counting, body)
+    model = exchange.model = state.admission.model(caller, asked.model)
+    exchange.asked = asked
+    clock = state.clock
+    exchange.grant = state.admission.admit_count(caller, clock.now(), clock.today())
+    exchange.asked_at = asyncio.get_running_loop().time()
+    tokens = await _ask(exchange, model)
+    extra = [("x-kurol-estimate", "true")] if tokens is None else None
+    exchange.progress.usage = Usage()
+    exchange.progress.finished = True
+    exchange.settle()
+    return exchange.answer(counting.answer(body_tokens(body) if tokens is None else tokens), extra)
+
+
+def _asked(exchange: Exchange, counting: Counting, body: bytes) -> Asked:
+    """Read the generating call that this one is about.
+
+    Raises:
+        BadRequest: it is none.
+    """
+    depth = exchange.state.settings.max_json_depth
+    document = wire.load_object(body, depth)
+    generating = counting.generating(document)
+    if generating is not document:
+        body = wire.dumps(generating)
+    named = exchange.named
+    rules = exchange.endpoint.codec.passing
+    return read(body, rules, depth, model=named.model if named is not None else None)
+
+
+async def _ask(exchange: Exchange, model: Model) -> int | None:
+    """Return what the first upstream that can count says, None when none of them does."""
+    until = exchange.asked_at + _PATIENCE_S
+    for target, key in attempts(model, random.random):
+        protocol = _protocol(exchange.endpoint.codec.name, target)
+        if protocol is None:
+            continue
+        exchange.target = target
+        try:
+            with Limit(exchange.watch, _too_slow):
+                exchange.watch.deadline = until
+                return await _ask_one(exchange, model, target, key, protocol)
+        except (UpstreamError, UpstreamTimeout):
+            # It cannot count, or not now.
+            continue
+    return None
+
+
+def _protocol(client: ProtocolName, target: Target) -> ProtocolName | None:
+    """Return a protocol in which a target counts: the client's own, else the first."""
+    for name in (target.protocol_for(client), *target.protocols):
+        # A path of the operator's own is the generating call's: where the other is, nobody said.
+        if CODECS[name].counting is not None and name not in target.upstream.paths:
+            return name
+    return None
+
+
+async def _ask_one(
+    exchange: Exchange, model: Model, target: Target, key: str | None, protocol: ProtocolName
+) -> int:
+    """Ask one upstream.
+
+    Raises:
+        BadRequest: the prompt cannot be said in its protocol.
+        UpstreamError: it gave no number.
+    """
+    upstream = CODECS[protocol]
+    counting = upstream.counting
+    assert counting is not None
+    translation = translation_for(exchange, model, target, upstream)
+    document = wire.load_object(translation.body, exchange.state.settings.max_json_depth)
+    about = replace(translation, body=wire.dumps(counting.asking(document, target.model)))
+    call = call_for(exchange, target, key, about, counting.path)
+    answer = await exchange.state.upstream.send(call)
+    exchange.upstream_status = answer.status
+    try:
+        data = await answer.body(_MAX_ANSWER)
+    finally:
+        answer.close()
+    tokens = counting.read(_parsed(data)) if answer.status == 200 else None
+    if tokens is None:
+        raise UpstreamError("The upstream did not count.")
+    return tokens
+
+
+def _parsed(data: bytes) -> object:
+    try:
+        return wire.load_upstream(data)
+    except wire.WireError:
+        return None
+
+
+def _too_slow() -> UpstreamTimeout:
+    return UpstreamTimeout("The upstream did not count in time.")
