@@ -30,6 +30,7 @@ from kurolproxy.ir import (
 from kurolproxy.protocols.base import AnswerContext
 from kurolproxy.protocols.openai_responses.blocks import Block, BlockLine
 from kurolproxy.protocols.openai_responses.error import read_failure
+from kurolproxy.protocols.openai_responses.items import Item, Items
 from kurolproxy.protocols.openai_responses.usage import read_usage
 from kurolproxy.protocols.openai_responses.vocabulary import (
     CALL_ID,
@@ -87,28 +88,6 @@ _INCOMPLETE: Mapping[str, FinishReason] = {
 }
 
 
-class _Item:
-    """One item of the upstream's.
-
-    Attributes:
-        blocks: of its parts, by their number; thoughts and calls have one.
-        channel: which of its texts is read: thoughts come as summary or raw, seldom as both.
-        closed: it was told in full.
-        claimed: the terminal event told it again.
-    """
-
-    __slots__ = ("blocks", "channel", "claimed", "closed", "id", "index", "type")
-
-    def __init__(self, type_: str, index: int | None, id_: str) -> None:
-        self.type = type_
-        self.index = index
-        self.id = id_
-        self.blocks: dict[int, Block] = {}
-        self.channel = ""
-        self.closed = False
-        self.claimed = False
-
-
 class Assembly:
     """Read the events of one answer.
 
@@ -124,8 +103,7 @@ class Assembly:
         self._line = BlockLine()
         self._begun = False
         self._called = False
-        self._items: list[_Item] = []
-        self._by_index: dict[int, _Item] = {}
+        self._items = Items(self._line)
         self._readers: Mapping[str, Callable[[str, dict[str, Any]], None]] = {
             **dict.fromkeys(_DELTAS, self._delta),
             **dict.fromkeys(_DONE, self._piece_done),
@@ -139,6 +117,8 @@ class Assembly:
             "response.output_text.annotation.added": self._cited,
             "error": self._error,
         }
+        # These say how the answer is called.
+        self._unbegun = (self._created, self._terminal, self._error)
 
     def knows(self, name: str) -> bool:
         """Return whether events of this name matter; "" and "message" are no names."""
@@ -156,8 +136,11 @@ class Assembly:
             kind = name or ("error" if "error" in event else "")
         reader = self._readers.get(kind)
         self.touched = None
-        if reader is not None and not self.done:
-            reader(kind, event)
+        if reader is None or self.done:
+            return
+        if reader not in self._unbegun:
+            self._begin()
+        reader(kind, event)
 
     def more(self, block: Block, text: str) -> bool:
         """Take more text of a block, which nearly all events are.
@@ -220,19 +203,11 @@ class Assembly:
             type_ = _text(told, "type")
             if not _is_ours(type_):
                 continue
-            item = self._claimed(type_, index, _text(told, "id"))
-            item.claimed = True
+            item = self._items.claimed(type_, index, _text(told, "id"))
             if not item.closed:
                 self._close(item, told)
         if not self._line.flush():
             self.fail(Failure("the upstream's answer is malformed: a call has no name"))
-
-    def _claimed(self, type_: str, index: int, id_: str) -> _Item:
-        open_ = [each for each in self._items if each.type == type_ and not each.claimed]
-        found = next((each for each in open_ if id_ and each.id == id_), None)
-        found = found or next((each for each in open_ if each.index == index), None)
-        # Other numbers than in the events before: some vendors leave out their own items.
-        return found or next(iter(open_), None) or self._new(type_, None, id_)
 
     def _finish(self, status: str, reason: str) -> None:
         end: FinishReason = "stop"
@@ -245,64 +220,33 @@ class Assembly:
 
     # --- items --------------------------------------------------------------------------
 
-    def _new(self, type_: str, index: int | None, id_: str) -> _Item:
-        self._begin()
-        item = _Item(type_, index, id_)
-        self._items.append(item)
-        if index is not None:
-            before = self._by_index.get(index)
-            if before is not None:
-                self._end(before)
-            self._by_index[index] = item
-        return item
-
-    def _found(self, type_: str, event: dict[str, Any], id_: str) -> _Item:
-        """Return the item that an event belongs to; one that was not announced is new."""
-        index = event.get("output_index")
-        if type(index) is int:
-            item = self._by_index.get(index)
-            if item is not None and item.type == type_:
-                return item
-            return self._new(type_, index, id_)
-        same = [each for each in self._items if each.type == type_]
-        for item in reversed(same):
-            if not id_ or item.id == id_:
-                return item
-        return self._new(type_, None, id_)
-
-    def _open(self, type_: str, event: dict[str, Any], id_: str) -> _Item | None:
-        """Return the item that an event tells in full; None when that was done before."""
-        item = self._found(type_, event, id_)
-        if not item.closed:
-            return item
-        return None if item.id == id_ else self._new(type_, item.index, id_)
-
     def _added(self, _kind: str, event: dict[str, Any]) -> None:
         told = _object(event, "item")
         type_ = _text(told, "type")
         if not _is_ours(type_):
             return
-        index, id_ = event.get("output_index"), _text(told, "id")
-        index = index if type(index) is int else None
-        known = self._by_index.get(index) if index is not None else None
-        if known is not None and not known.closed and (known.type, known.id) == (type_, id_):
+        item = self._items.announced(type_, event, _text(told, "id"))
+        if item is None:
             return
-        item = self._new(type_, index, id_)
         if type_ in CALL_KINDS:
             block = self._call(item)
             self._learn(block, told)
             block.whole = arguments_text(told.get(_ARGUMENTS[type_]))
+        elif type_ == MESSAGE:
+            # Its place, whatever comes first; thoughts get theirs when they come, for some
+            # upstreams finish silent ones behind everything else.
+            self._fresh(item, 0, Block("text"))
 
     def _item_done(self, _kind: str, event: dict[str, Any]) -> None:
         told = _object(event, "item")
         type_ = _text(told, "type")
         if not _is_ours(type_):
             return
-        item = self._open(type_, event, _text(told, "id"))
+        item = self._items.told(type_, event, _text(told, "id"))
         if item is not None:
             self._close(item, told)
 
-    def _close(self, item: _Item, told: dict[str, Any]) -> None:
+    def _close(self, item: Item, told: dict[str, Any]) -> None:
         """Take an item that is told in full."""
         item.closed = True
         if item.type == MESSAGE:
@@ -314,12 +258,7 @@ class Assembly:
             block = self._call(item)
             self._learn(block, told)
             self._complete(item, 0, arguments_text(told.get(_ARGUMENTS[item.type])))
-        self._end(item)
-
-    def _end(self, item: _Item) -> None:
-        item.closed = True
-        for block in item.blocks.values():
-            self._line.end(block)
+        self._items.end(item)
 
     # --- messages -----------------------------------------------------------------------
 
@@ -329,7 +268,7 @@ class Assembly:
         if type_ != REASONING_TEXT and type_ not in _PARTS:
             return
         thought = type_ == REASONING_TEXT
-        item = self._found(REASONING if thought else MESSAGE, event, _text(event, "item_id"))
+        item = self._items.found(REASONING if thought else MESSAGE, event, _text(event, "item_id"))
         if item.closed:
             return
         if thought:
@@ -337,26 +276,31 @@ class Assembly:
         else:
             self._part(item, number, part)
 
-    def _part(self, item: _Item, number: int, part: dict[str, Any]) -> None:
+    def _part(self, item: Item, number: int, part: dict[str, Any]) -> None:
         """Take a part of a message that is told in full."""
         place = _PARTS.get(_text(part, "type"))
         if place is None:
             return
         kind, key = place
-        text, notes = _text(part, key), list(citations(part.get("annotations")))
+        text, notes = _text(part, key), dict.fromkeys(citations(part.get("annotations")))
         block = item.blocks.get(number)
-        if block is None:
-            if not text:
-                return
+        if text and (block is None or not block.spoke):
             block = self._words(item, number, kind)
             self._line.say(block, text)
+        elif block is None or not block.spoke:
+            return
         elif not block.ended:
             self._complete(item, number, text)
-        block.notes += [each for each in notes if each not in block.notes]
+        block.notes.update(notes)
         self._line.end(block)
 
-    def _words(self, item: _Item, number: int, kind: BlockKind) -> Block:
+    def _words(self, item: Item, number: int, kind: BlockKind) -> Block:
         """Return the block of a part, open to more text."""
+        first = item.blocks.get(0)
+        if first is not None and not first.spoke and not first.ended:
+            # The place of a message whose words begin now.
+            first.kind = kind
+            item.blocks[number] = item.blocks.pop(0)
         block = item.blocks.get(number)
         if block is not None and block.kind == kind and not block.ended:
             return block
@@ -364,17 +308,16 @@ class Assembly:
             self._line.end(block)
         return self._fresh(item, number, Block(kind))
 
-    def _fresh(self, item: _Item, number: int, block: Block) -> Block:
+    def _fresh(self, item: Item, number: int, block: Block) -> Block:
         item.blocks[number] = block
         self._line.add(block)
         return block
 
     def _cited(self, _kind: str, event: dict[str, Any]) -> None:
-        item = self._found(MESSAGE, event, _text(event, "item_id"))
+        item = self._items.found(MESSAGE, event, _text(event, "item_id"))
         block = item.blocks.get(_number(event, "content_index"))
         if block is not None and not block.ended:
-            found = citations([event.get("annotation")])
-            block.notes += [each for each in found if each not in block.notes]
+            block.notes.update(dict.fromkeys(citations([event.get("annotation")])))
 
     # --- deltas -------------------------------------------------------------------------
 
@@ -383,10 +326,10 @@ class Assembly:
         if not text or not isinstance(text, str):
             return
         type_, piece = _DELTAS[kind]
-        item = self._found(type_, event, _text(event, "item_id"))
+        item = self._items.found(type_, event, _text(event, "item_id"))
         if item.closed and type_ not in CALL_KINDS:
             # Words are never dropped: they get an item that was not announced.
-            item = self._new(type_, item.index, item.id)
+            item = self._items.new(type_, item.index, item.id)
         if type_ == REASONING:
             self._think(item, piece, _piece_number(event, piece), text)
         elif type_ == MESSAGE:
@@ -412,7 +355,7 @@ class Assembly:
     def _piece_done(self, kind: str, event: dict[str, Any]) -> None:
         type_, piece, key = _DONE[kind]
         full = arguments_text(event.get(key)) if piece == "tool" else _text(event, key)
-        item = self._found(type_, event, _text(event, "item_id"))
+        item = self._items.found(type_, event, _text(event, "item_id"))
         if item.closed:
             return
         if type_ == REASONING:
@@ -430,7 +373,7 @@ class Assembly:
                 # What the finished item tells besides, its name, is known already.
                 self._line.end(block)
 
-    def _complete(self, item: _Item, number: int, full: str) -> None:
+    def _complete(self, item: Item, number: int, full: str) -> None:
         """Say what is missing of a block whose full text is told."""
         block = item.blocks[number]
         if not block.ended:
@@ -440,7 +383,7 @@ class Assembly:
 
     # --- thoughts -----------------------------------------------------------------------
 
-    def _think(self, item: _Item, channel: str, number: int, text: str) -> None:
+    def _think(self, item: Item, channel: str, number: int, text: str) -> None:
         item.channel = item.channel or channel
         if channel != item.channel:
             return
@@ -451,7 +394,7 @@ class Assembly:
             block.turn(number)
         self._touch(block, text)
 
-    def _thought(self, item: _Item, channel: str, number: int, full: str) -> None:
+    def _thought(self, item: Item, channel: str, number: int, full: str) -> None:
         """Take a piece of thoughts that is told in full."""
         if not full or channel != (item.channel or channel):
             return
@@ -461,23 +404,27 @@ class Assembly:
         elif number == block.piece:
             self._complete(item, 0, full)
 
-    def _thoughts(self, item: _Item, told: dict[str, Any]) -> None:
+    def _thoughts(self, item: Item, told: dict[str, Any]) -> None:
         for channel in _BETWEEN:
             for number, part in enumerate(_objects(told.get(channel))):
                 self._thought(item, channel, number, _text(part, "text"))
         proof, family = _text(told, "encrypted_content"), self._answer.family
         if not proof or not family:
             return
+        seal = Seal("r", family, proof, item_id=_text(told, "id") or None)
         block = item.blocks.get(0)
-        if block is None:
-            block = self._fresh(item, 0, Block("reasoning"))
-        # One that had to end before is without its proof: behind other items no vendor
-        # would take the thoughts back.
-        block.proof = Seal("r", family, proof, item_id=_text(told, "id") or None)
+        if block is not None:
+            # One that had to end before is without its proof: behind other items no vendor
+            # would take the thoughts back.
+            block.proof = seal
+            return
+        block = Block("reasoning")
+        block.proof = seal
+        self._fresh(item, 0, block)
 
     # --- calls --------------------------------------------------------------------------
 
-    def _call(self, item: _Item) -> Block:
+    def _call(self, item: Item) -> Block:
         """Return the block of a call; before its name is known it waits."""
         block = item.blocks.get(0)
         if block is not None:

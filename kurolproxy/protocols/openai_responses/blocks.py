@@ -1,6 +1,7 @@
 """The one line of blocks that a decoder writes: one is open at a time.
 
-States of a block: waiting (another is open, or a call has no name yet) -> open -> ended.
+States of a block: waiting (another is open, a call has no name yet, a message no words)
+-> open -> ended.
 
 What is said of a waiting block is kept. When the open block ends, the next one goes out.
 OpenRouter announces the end of the thoughts behind the whole text that follows them: so
@@ -30,7 +31,7 @@ class Block:
 
     Attributes:
         index: our number of it, from the moment it is open.
-        tool: what is known of a call; without a name it waits.
+        tool: what is known of a call.
         piece: which of the upstream's pieces is being said; thoughts come in several.
         said: the texts of that piece, and ``size`` the number of their characters.
         held: what was said while the block waited.
@@ -63,14 +64,16 @@ class Block:
         self.spoke = False
         self.held: list[str] = []
         self.whole = ""
-        self.notes: list[Citation] = []
+        self.notes: dict[Citation, None] = {}
         self.proof: Seal | None = None
         self.ended = False
 
     @property
     def ready(self) -> bool:
-        """Whether it may be opened."""
-        return self.tool is None or bool(self.tool.name)
+        """Whether it may be opened: a call has a name, anything else says something."""
+        if self.tool is not None:
+            return bool(self.tool.name)
+        return self.spoke or self.proof is not None
 
     def turn(self, piece: int) -> None:
         """Begin another piece."""
@@ -118,8 +121,10 @@ class BlockLine:
         block.spoke = True
         if block is self.open:
             self.events.append(Delta(block.index, text))
-        else:
-            block.held.append(text)
+            return
+        block.held.append(text)
+        if len(block.held) == 1:
+            self.advance()
 
     def end(self, block: Block) -> None:
         """Note that nothing more comes of a block."""
@@ -138,9 +143,16 @@ class BlockLine:
                 if not (block.ended or self._yields(block)):
                     return
                 self._close(block)
-            if not self._waiting or not self._waiting[0].ready:
+            if not self._waiting:
                 return
-            self._show(self._waiting.popleft())
+            first = self._waiting[0]
+            if first.ready:
+                self._show(self._waiting.popleft())
+            elif first.ended and first.tool is None:
+                # It had a place, and nothing came.
+                self._waiting.popleft()
+            else:
+                return
 
     def flush(self) -> bool:
         """End what is left, in order.
@@ -153,9 +165,9 @@ class BlockLine:
             if self.open is not None:
                 self.end(self.open)
                 continue
-            # With a name it would be open.
-            nameless = self._waiting.popleft()
-            whole = whole and not nameless.spoke and not nameless.whole
+            # Nothing was said of it, or it is a call without a name.
+            silent = self._waiting.popleft()
+            whole = whole and not silent.spoke and not silent.whole
             self.advance()
         return whole
 
