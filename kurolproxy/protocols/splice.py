@@ -218,12 +218,13 @@ class Splice:
         top: what ``scan`` found.
     """
 
-    __slots__ = ("_edits", "_new", "_top")
+    __slots__ = ("_edits", "_inside", "_new", "_top")
 
     def __init__(self, top: TopLevel) -> None:
         self._top = top
         self._edits: list[Edit] = []
         self._new: dict[str, bytes] = {}
+        self._inside: dict[str, dict[str, bytes]] = {}
 
     def replace(self, name: str, value: bytes) -> None:
         """Give a member, where it is present, another value."""
@@ -243,17 +244,22 @@ class Splice:
         A missing or null member becomes an object; what is no object is left to the
         upstream to refuse.
         """
-        alone = b'{"%b":%b}' % (inner.encode(), value)
-        for start, end in self._top.members.get(name, ()):
-            old = self._top.body[start:end]
-            if old.startswith(b"{"):
-                nested = Splice(scan(old))
-                nested.put(inner, value)
-                self._edit(start, end, nested.apply())
-            elif old == b"null":
-                self._edit(start, end, alone)
+        wanted = self._inside.setdefault(name, {})
+        wanted[inner] = value
         if name not in self._top.members:
-            self._new[name] = alone
+            self._new[name] = b"{%b}" % _members_of(wanted)
+
+    def _nested_edits(self) -> Iterator[Edit]:
+        for name, wanted in self._inside.items():
+            for start, end in self._top.members.get(name, ()):
+                old = self._top.body[start:end]
+                if old.startswith(b"{"):
+                    nested = Splice(scan(old))
+                    for inner, value in wanted.items():
+                        nested.put(inner, value)
+                    yield start, end, nested.apply()
+                elif old == b"null":
+                    yield start, end, b"{%b}" % _members_of(wanted)
 
     def _edit(self, start: int, end: int, value: bytes) -> None:
         if self._top.body[start:end] != value:
@@ -262,11 +268,17 @@ class Splice:
     def apply(self) -> bytes:
         """Return the edited body; the body itself, the same object, without any edit."""
         edits = list(self._edits)
+        for start, end, value in self._nested_edits():
+            if self._top.body[start:end] != value:
+                edits.append((start, end, value))
         if self._new:
-            added = [b'"%b":%b' % (name.encode(), value) for name, value in self._new.items()]
             first = b"," if self._top.members else b""
-            edits.append((self._top.end, self._top.end, first + b",".join(added)))
+            edits.append((self._top.end, self._top.end, first + _members_of(self._new)))
         return splice(self._top.body, edits)
+
+
+def _members_of(values: Mapping[str, bytes]) -> bytes:
+    return b",".join(b'"%b":%b' % (name.encode(), value) for name, value in values.items())
 
 
 def splice(body: bytes, edits: Iterable[Edit]) -> bytes:
