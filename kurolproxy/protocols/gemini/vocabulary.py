@@ -62,6 +62,15 @@ class WireFields(Fields):
     def __init__(self, body: Mapping[str, Any], where: str = "") -> None:
         super().__init__(_camelled(body), where)
 
+    def names(self) -> list[str]:
+        """Return the names of all members, in camelCase."""
+        return list(self._body)
+
+    def listed(self, name: str) -> list[Any]:
+        """Take an array; like the vendor, whose examples do so, take one object for it."""
+        value = self.raw(name)
+        return [value] if isinstance(value, dict) else self.items(name) or []
+
 
 def _camelled(body: Mapping[str, Any]) -> Mapping[str, Any]:
     if not any("_" in name for name in body):
