@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from kurolproxy.errors import BadRequest, GatewayError
 from kurolproxy.ir import (
@@ -152,6 +152,15 @@ class Scanner(Protocol):
 
         An answer without its terminal event leaves ``finished`` False.
         """
+        ...
+
+
+@runtime_checkable
+class LateScanner(Protocol):
+    """A scanner of a protocol whose errors go on in the stream: by its ids and numbers."""
+
+    def error(self, error: GatewayError, request_id: str, answer: AnswerContext) -> bytes:
+        """Return the in-band form of an error behind what was handed on."""
         ...
 
 

@@ -14,6 +14,7 @@ from kurolproxy.protocols.base import (
     AnswerContext,
     Circumstances,
     Codec,
+    LateScanner,
     Outgoing,
     PassFacts,
     Scanner,
@@ -323,8 +324,10 @@ class PassRewriter:
 
     def error(self, error: GatewayError, request_id: str) -> bytes:
         """Return the in-band form of an error."""
-        codec = self._translation.client
-        return codec.encoder(self._translation.answer()).error(error, request_id)
+        answer = self._translation.answer()
+        if isinstance(self._scanner, LateScanner):
+            return self._scanner.error(error, request_id, answer)
+        return self._translation.client.encoder(answer).error(error, request_id)
 
 
 def _whole(frame: bytes) -> bool:

@@ -111,9 +111,9 @@ class ResponsesScanner:
         same, seen = True, 0
         for frame in frames(piece):
             seen += len(frame)
-            self._count(frame)
             reader = self._readers.get(_kind(frame))
             new = frame if reader is None else reader(frame)
+            self._count(new)
             same = same and new is frame
             out.append(new)
             if self.finished or self.failure is not None:
@@ -121,8 +121,9 @@ class ResponsesScanner:
         return piece if same and seen == len(piece) else b"".join(out)
 
     def _count(self, piece: bytes) -> None:
-        self._last = piece
         said = _DELTA.findall(piece)
+        if said or b'"sequence_number"' in piece:
+            self._last = piece
         if said:
             size = sum(map(len, said))
             self.emitted_bytes += size

@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kurolproxy.ir import Usage
-from kurolproxy.protocols.base import PassFacts
+from kurolproxy.protocols.asked import read
+from kurolproxy.protocols.base import Circumstances, PassFacts, TargetView
 from kurolproxy.protocols.openai_responses.codec import CODEC
 from kurolproxy.protocols.openai_responses.scan import ResponsesScanner, last_usage
+from kurolproxy.protocols.translator import translate
 from tests.protocols.openai_responses.answer_support import (
     BROKEN,
     CUTS,
@@ -21,6 +23,7 @@ from tests.protocols.openai_responses.answer_support import (
     cut,
     decode,
     frame,
+    ids,
     scan,
     sdk_events,
     sdk_refuses,
@@ -269,6 +272,31 @@ def test_error_goes_on_with_the_id_and_the_numbers_of_the_upstream() -> None:
         failed = sdk_events(stream)[-2]
         assert failed.response.id == "resp_1"
         sdk_refuses(stream, BROKEN.message)
+
+
+def test_numbers_go_on_behind_what_was_handed_on() -> None:
+    first = frame("response.created", sequence_number=0, response={"id": "resp_u", "model": "m1"})
+    delta = frame("response.output_text.delta", sequence_number=1, delta="a")
+    done = frame("response.output_text.done", sequence_number=2, text="a")
+    kept = frame("error", sequence_number=7, message="No.")
+    for last in (b": ping\n\n", b"", kept):
+        _, found = scan([first + delta, done, last], "m1")
+        written = found.error(BROKEN, "req_1", context())
+        assert written.startswith(b"event: response.failed\n")
+        assert b'"sequence_number":3,' in written
+        assert b'"sequence_number":4,' in written
+
+
+def test_driver_writes_the_error_by_the_scanner() -> None:
+    body = b'{"model":"m1","input":"Hi","stream":true}'
+    asked = read(body, CODEC.passing, 100)
+    view, around = TargetView("up", "m1"), Circumstances(1_700_000_000, ids())
+    rewriter = translate(CODEC, CODEC, asked, view, around).rewriter()
+    whole = write(decode([created() + said("Hello") + completed()]))
+    begun = whole[: whole.index(b"event: response.output_text.done")]
+    broken = rewriter.feed(begun) + rewriter.close()
+    assert rewriter.failure is not None
+    sdk_refuses(broken + rewriter.error(BROKEN, "req_1"), BROKEN.message)
 
 
 def test_error_before_anything_begins_the_stream() -> None:
