@@ -12,7 +12,7 @@ Source: https://platform.openai.com/docs/api-reference/responses-streaming
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kurolproxy.ir import (
@@ -30,62 +30,36 @@ from kurolproxy.ir import (
 from kurolproxy.protocols.base import AnswerContext
 from kurolproxy.protocols.openai_responses.blocks import Block, BlockLine
 from kurolproxy.protocols.openai_responses.error import read_failure
+from kurolproxy.protocols.openai_responses.events import (
+    ARGUMENTS,
+    BETWEEN,
+    BROKEN,
+    DELTAS,
+    DONE,
+    INCOMPLETE,
+    PARTS,
+    TERMINALS,
+    inner,
+    is_ours,
+    number_of,
+    objects,
+    piece_number,
+    words,
+)
 from kurolproxy.protocols.openai_responses.items import Item, Items
 from kurolproxy.protocols.openai_responses.usage import read_usage
 from kurolproxy.protocols.openai_responses.vocabulary import (
     CALL_ID,
     CALL_KINDS,
-    CUSTOM_CALL,
-    FUNCTION_CALL,
     MESSAGE,
-    OUTPUT_TEXT,
     REASONING,
     REASONING_TEXT,
-    REFUSAL,
     arguments_text,
     citations,
 )
 
-# Event -> the type of the item it belongs to, and what kind of piece it brings more of.
-_DELTAS: Mapping[str, tuple[str, str]] = {
-    "response.output_text.delta": (MESSAGE, "text"),
-    "response.refusal.delta": (MESSAGE, "refusal"),
-    "response.reasoning_summary_text.delta": (REASONING, "summary"),
-    "response.reasoning_text.delta": (REASONING, "content"),
-    "response.function_call_arguments.delta": (FUNCTION_CALL, "tool"),
-    "response.custom_tool_call_input.delta": (CUSTOM_CALL, "tool"),
-}
-# Event -> item, piece, and where the full text of the piece stands.
-_DONE: Mapping[str, tuple[str, str, str]] = {
-    "response.output_text.done": (MESSAGE, "text", "text"),
-    "response.refusal.done": (MESSAGE, "refusal", "refusal"),
-    "response.reasoning_summary_text.done": (REASONING, "summary", "text"),
-    "response.reasoning_text.done": (REASONING, "content", "text"),
-    "response.function_call_arguments.done": (FUNCTION_CALL, "tool", "arguments"),
-    "response.custom_tool_call_input.done": (CUSTOM_CALL, "tool", "input"),
-}
-# Part of a message -> kind of block, and where its text stands.
-_PARTS: Mapping[str, tuple[BlockKind, str]] = {
-    OUTPUT_TEXT: ("text", "text"),
-    REFUSAL: ("refusal", "refusal"),
-}
-# Call item -> where its arguments stand.
-_ARGUMENTS: Mapping[str, str] = {FUNCTION_CALL: "arguments", CUSTOM_CALL: "input"}
-# Between the pieces of one item's thoughts.
-_BETWEEN: Mapping[str, str] = {"summary": "\n\n", "content": ""}
-
-# Terminal event -> the status that it says, when the response in it says none.
-_TERMINALS: Mapping[str, str] = {
-    "response.completed": "completed",
-    "response.incomplete": "incomplete",
-    "response.failed": "failed",
-    "response.cancelled": "cancelled",
-}
-_BROKEN: Mapping[str, str] = {"failed": "", "cancelled": "the upstream cancelled the answer"}
-_INCOMPLETE: Mapping[str, FinishReason] = {
-    "max_output_tokens": "length",
-    "content_filter": "content_filter",
-}
+_STRAY = "the upstream's answer is malformed: arguments came for a call that had ended"
+_NAMELESS = "the upstream's answer is malformed: a call has no name"
 
 
 class Assembly:
@@ -105,9 +79,9 @@ class Assembly:
         self._called = False
         self._items = Items(self._line)
         self._readers: Mapping[str, Callable[[str, dict[str, Any]], None]] = {
-            **dict.fromkeys(_DELTAS, self._delta),
-            **dict.fromkeys(_DONE, self._piece_done),
-            **dict.fromkeys(_TERMINALS, self._terminal),
+            **dict.fromkeys(DELTAS, self._delta),
+            **dict.fromkeys(DONE, self._piece_done),
+            **dict.fromkeys(TERMINALS, self._terminal),
             "response.created": self._created,
             "response.queued": self._created,
             "response.in_progress": self._created,
@@ -173,18 +147,18 @@ class Assembly:
             self._line.events.append(Start(id_, model))
 
     def _created(self, _kind: str, event: dict[str, Any]) -> None:
-        response = _object(event, "response")
-        self._begin(_text(response, "id"), _text(response, "model"))
+        response = inner(event, "response")
+        self._begin(words(response, "id"), words(response, "model"))
 
     def _error(self, _kind: str, event: dict[str, Any]) -> None:
         self.fail(read_failure(event))
 
     def _terminal(self, kind: str, event: dict[str, Any]) -> None:
-        response = _object(event, "response")
-        self._begin(_text(response, "id"), _text(response, "model"))
-        said = _text(response, "status")
-        status = said if said in _TERMINALS.values() else _TERMINALS[kind]
-        broken = status in _BROKEN or bool(response.get("error"))
+        response = inner(event, "response")
+        self._begin(words(response, "id"), words(response, "model"))
+        said = words(response, "status")
+        status = said if said in TERMINALS.values() else TERMINALS[kind]
+        broken = status in BROKEN or bool(response.get("error"))
         if not broken:
             self._retold(response)
         usage = read_usage(response.get("usage"))
@@ -192,27 +166,27 @@ class Assembly:
             self._line.events.append(UsageSeen(usage))
         if broken:
             failure = read_failure(response)
-            message = failure.message or _BROKEN.get(status, "")
+            message = failure.message or BROKEN.get(status, "")
             self.fail(Failure(message, failure.kind))
         elif not self.done:
-            self._finish(status, _text(_object(response, "incomplete_details"), "reason"))
+            self._finish(status, words(inner(response, "incomplete_details"), "reason"))
 
     def _retold(self, response: dict[str, Any]) -> None:
         """Take from the whole output what no event before told, and end all blocks."""
-        for index, told in enumerate(_objects(response.get("output"))):
-            type_ = _text(told, "type")
-            if not _is_ours(type_):
+        for index, told in enumerate(objects(response.get("output"))):
+            type_ = words(told, "type")
+            if not is_ours(type_):
                 continue
-            item = self._items.claimed(type_, index, _text(told, "id"))
+            item = self._items.claimed(type_, index, words(told, "id"))
             if not item.closed:
                 self._close(item, told)
         if not self._line.flush():
-            self.fail(Failure("the upstream's answer is malformed: a call has no name"))
+            self.fail(Failure(_NAMELESS))
 
     def _finish(self, status: str, reason: str) -> None:
         end: FinishReason = "stop"
         if status == "incomplete":
-            end = _INCOMPLETE.get(reason, "other")
+            end = INCOMPLETE.get(reason, "other")
         if self._called and end not in ("length", "content_filter"):
             end = "tool_calls"
         self._line.events.append(Finish(end))
@@ -221,28 +195,28 @@ class Assembly:
     # --- items --------------------------------------------------------------------------
 
     def _added(self, _kind: str, event: dict[str, Any]) -> None:
-        told = _object(event, "item")
-        type_ = _text(told, "type")
-        if not _is_ours(type_):
+        told = inner(event, "item")
+        type_ = words(told, "type")
+        if not is_ours(type_):
             return
-        item = self._items.announced(type_, event, _text(told, "id"))
+        item = self._items.announced(type_, event, words(told, "id"))
         if item is None:
             return
         if type_ in CALL_KINDS:
             block = self._call(item)
             self._learn(block, told)
-            block.whole = arguments_text(told.get(_ARGUMENTS[type_]))
+            block.whole = arguments_text(told.get(ARGUMENTS[type_]))
         elif type_ == MESSAGE:
             # Its place, whatever comes first; thoughts get theirs when they come, for some
             # upstreams finish silent ones behind everything else.
             self._fresh(item, 0, Block("text"))
 
     def _item_done(self, _kind: str, event: dict[str, Any]) -> None:
-        told = _object(event, "item")
-        type_ = _text(told, "type")
-        if not _is_ours(type_):
+        told = inner(event, "item")
+        type_ = words(told, "type")
+        if not is_ours(type_):
             return
-        item = self._items.told(type_, event, _text(told, "id"))
+        item = self._items.told(type_, event, words(told, "id"))
         if item is not None:
             self._close(item, told)
 
@@ -250,42 +224,42 @@ class Assembly:
         """Take an item that is told in full."""
         item.closed = True
         if item.type == MESSAGE:
-            for number, part in enumerate(_objects(told.get("content"))):
+            for number, part in enumerate(objects(told.get("content"))):
                 self._part(item, number, part)
         elif item.type == REASONING:
             self._thoughts(item, told)
         else:
             block = self._call(item)
             self._learn(block, told)
-            self._complete(item, 0, arguments_text(told.get(_ARGUMENTS[item.type])))
+            self._complete(item, 0, arguments_text(told.get(ARGUMENTS[item.type])))
         self._items.end(item)
 
     # --- messages -----------------------------------------------------------------------
 
     def _part_done(self, _kind: str, event: dict[str, Any]) -> None:
-        part = _object(event, "part")
-        type_, number = _text(part, "type"), _number(event, "content_index")
-        if type_ != REASONING_TEXT and type_ not in _PARTS:
+        part = inner(event, "part")
+        type_, number = words(part, "type"), number_of(event, "content_index")
+        if type_ != REASONING_TEXT and type_ not in PARTS:
             return
         thought = type_ == REASONING_TEXT
-        item = self._items.found(REASONING if thought else MESSAGE, event, _text(event, "item_id"))
+        item = self._items.found(REASONING if thought else MESSAGE, event, words(event, "item_id"))
         if item.closed:
             return
         if thought:
-            self._thought(item, "content", number, _text(part, "text"))
+            self._thought(item, "content", number, words(part, "text"))
         else:
             self._part(item, number, part)
 
     def _part(self, item: Item, number: int, part: dict[str, Any]) -> None:
         """Take a part of a message that is told in full."""
-        place = _PARTS.get(_text(part, "type"))
+        place = PARTS.get(words(part, "type"))
         if place is None:
             return
         kind, key = place
-        text, notes = _text(part, key), dict.fromkeys(citations(part.get("annotations")))
+        text, notes = words(part, key), dict.fromkeys(citations(part.get("annotations")))
         block = item.blocks.get(number)
         if text and (block is None or not block.spoke):
-            block = self._words(item, number, kind)
+            block = self._block(item, number, kind)
             self._line.say(block, text)
         elif block is None or not block.spoke:
             return
@@ -294,7 +268,7 @@ class Assembly:
         block.notes.update(notes)
         self._line.end(block)
 
-    def _words(self, item: Item, number: int, kind: BlockKind) -> Block:
+    def _block(self, item: Item, number: int, kind: BlockKind) -> Block:
         """Return the block of a part, open to more text."""
         first = item.blocks.get(0)
         if first is not None and not first.spoke and not first.ended:
@@ -314,8 +288,8 @@ class Assembly:
         return block
 
     def _cited(self, _kind: str, event: dict[str, Any]) -> None:
-        item = self._items.found(MESSAGE, event, _text(event, "item_id"))
-        block = item.blocks.get(_number(event, "content_index"))
+        item = self._items.found(MESSAGE, event, words(event, "item_id"))
+        block = item.blocks.get(number_of(event, "content_index"))
         if block is not None and not block.ended:
             block.notes.update(dict.fromkeys(citations([event.get("annotation")])))
 
@@ -325,16 +299,16 @@ class Assembly:
         text = event.get("delta")
         if not text or not isinstance(text, str):
             return
-        type_, piece = _DELTAS[kind]
-        item = self._items.found(type_, event, _text(event, "item_id"))
+        type_, piece = DELTAS[kind]
+        item = self._items.found(type_, event, words(event, "item_id"))
         if item.closed and type_ not in CALL_KINDS:
             # Words are never dropped: they get an item that was not announced.
             item = self._items.new(type_, item.index, item.id)
         if type_ == REASONING:
-            self._think(item, piece, _piece_number(event, piece), text)
+            self._think(item, piece, piece_number(event, piece), text)
         elif type_ == MESSAGE:
-            number = _number(event, "content_index")
-            self._touch(self._words(item, number, "text" if piece == "text" else "refusal"), text)
+            number = number_of(event, "content_index")
+            self._touch(self._block(item, number, "text" if piece == "text" else "refusal"), text)
         else:
             self._argue(self._call(item), text)
 
@@ -346,25 +320,21 @@ class Assembly:
         if not block.ended:
             self._touch(block, text)
         elif text.strip():
-            self.fail(
-                Failure(
-                    "the upstream's answer is malformed: arguments came for a call that had ended"
-                )
-            )
+            self.fail(Failure(_STRAY))
 
     def _piece_done(self, kind: str, event: dict[str, Any]) -> None:
-        type_, piece, key = _DONE[kind]
-        full = arguments_text(event.get(key)) if piece == "tool" else _text(event, key)
-        item = self._items.found(type_, event, _text(event, "item_id"))
+        type_, piece, key = DONE[kind]
+        full = arguments_text(event.get(key)) if piece == "tool" else words(event, key)
+        item = self._items.found(type_, event, words(event, "item_id"))
         if item.closed:
             return
         if type_ == REASONING:
-            self._thought(item, piece, _piece_number(event, piece), full)
+            self._thought(item, piece, piece_number(event, piece), full)
         elif type_ == MESSAGE:
-            number = _number(event, "content_index")
+            number = number_of(event, "content_index")
             block = item.blocks.get(number)
             if full and (block is None or not block.ended):
-                self._words(item, number, "text" if piece == "text" else "refusal")
+                self._block(item, number, "text" if piece == "text" else "refusal")
                 self._complete(item, number, full)
         else:
             block = self._call(item)
@@ -387,10 +357,10 @@ class Assembly:
         item.channel = item.channel or channel
         if channel != item.channel:
             return
-        block = self._words(item, 0, "reasoning")
+        block = self._block(item, 0, "reasoning")
         if block.piece != number:
-            if block.spoke and _BETWEEN[channel]:
-                self._line.say(block, _BETWEEN[channel])
+            if block.spoke and BETWEEN[channel]:
+                self._line.say(block, BETWEEN[channel])
             block.turn(number)
         self._touch(block, text)
 
@@ -405,13 +375,13 @@ class Assembly:
             self._complete(item, 0, full)
 
     def _thoughts(self, item: Item, told: dict[str, Any]) -> None:
-        for channel in _BETWEEN:
-            for number, part in enumerate(_objects(told.get(channel))):
-                self._thought(item, channel, number, _text(part, "text"))
-        proof, family = _text(told, "encrypted_content"), self._answer.family
+        for channel in BETWEEN:
+            for number, part in enumerate(objects(told.get(channel))):
+                self._thought(item, channel, number, words(part, "text"))
+        proof, family = words(told, "encrypted_content"), self._answer.family
         if not proof or not family:
             return
-        seal = Seal("r", family, proof, item_id=_text(told, "id") or None)
+        seal = Seal("r", family, proof, item_id=words(told, "id") or None)
         block = item.blocks.get(0)
         if block is not None:
             # One that had to end before is without its proof: behind other items no vendor
@@ -433,40 +403,10 @@ class Assembly:
 
     def _learn(self, block: Block, told: dict[str, Any]) -> None:
         """Take what an item says of its call, the first time that it has a name."""
-        head, name = block.tool, _text(told, "name")
+        head, name = block.tool, words(told, "name")
         if head is None or head.name or not name:
             return
-        call_id = _text(told, "call_id") or _text(told, "id") or self._answer.new_id(CALL_ID)
-        block.tool = ToolHead(call_id, name, head.kind, _text(told, "namespace") or None)
+        call_id = words(told, "call_id") or words(told, "id") or self._answer.new_id(CALL_ID)
+        block.tool = ToolHead(call_id, name, head.kind, words(told, "namespace") or None)
         self._called = True
         self._line.advance()
-
-
-def _is_ours(type_: str) -> bool:
-    """Return whether an item is told to clients; others are of tools that the vendor runs."""
-    return type_ in (MESSAGE, REASONING) or type_ in CALL_KINDS
-
-
-def _piece_number(event: dict[str, Any], piece: str) -> int:
-    return _number(event, "summary_index" if piece == "summary" else "content_index")
-
-
-def _object(value: dict[str, Any], name: str) -> dict[str, Any]:
-    found = value.get(name)
-    return found if isinstance(found, dict) else {}
-
-
-def _objects(value: object) -> Iterator[dict[str, Any]]:
-    for each in value if isinstance(value, list) else ():
-        if isinstance(each, dict):
-            yield each
-
-
-def _text(value: dict[str, Any], name: str) -> str:
-    found = value.get(name)
-    return found if isinstance(found, str) else ""
-
-
-def _number(value: dict[str, Any], name: str) -> int:
-    found = value.get(name)
-    return found if type(found) is int else 0
