@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -52,8 +53,9 @@ class ContentWriter:
         self._target = target
         self._traits = target.traits
         self._names = names
-        # Id of a call -> the name of its tool here: results are told apart by it.
-        self._called: dict[str, str] = {}
+        # Id of a call -> the names of its tools here: results are told apart by them, and
+        # a client may use an id twice.
+        self._called: defaultdict[str, deque[str]] = defaultdict(deque)
         self._writers: dict[type, Callable[[Any], list[WirePart]]] = {
             Text: self._text,
             Refusal: self._text,
@@ -153,6 +155,8 @@ class ContentWriter:
         take = self._reader.take
         take(part, "name")
         call_id = take(part, "call_id")
+        # Normalising gave every call one result, in the order of the calls.
+        called = self._called[call_id]
         inner: list[WirePart] = []
         words: list[str] = []
         for each in take(part, "parts"):
@@ -167,7 +171,7 @@ class ContentWriter:
         key = "error" if take(part, "is_error") else "output"
         response: WirePart = {
             **self._id(call_id),
-            "name": self._called.get(call_id) or self._names.encode(part.name or "tool"),
+            "name": called.popleft() if called else self._names.encode(part.name or "tool"),
             "response": {key: "\n".join(words)},
         }
         if inner:
@@ -245,7 +249,7 @@ class ContentWriter:
                 param="messages",
             )
         name = self._names.encode(part.name, part.ns)
-        self._called[call_id] = name
+        self._called[call_id].append(name)
         args = arguments_object(args, custom=custom)
         return {"functionCall": {**self._id(call_id), "name": name, "args": args}}
 
