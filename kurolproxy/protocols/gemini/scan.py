@@ -6,12 +6,14 @@ the usage only the last one is decoded, at the end or when somebody asks.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from kurolproxy.errors import GatewayError
 from kurolproxy.ir import Failure, Usage
 from kurolproxy.protocols import wire
-from kurolproxy.protocols.base import PassedAnswer, PassFacts
+from kurolproxy.protocols.base import AnswerContext, PassedAnswer, PassFacts
 from kurolproxy.protocols.gemini.answer import (
     NO_ANSWER,
     candidate_index,
@@ -23,12 +25,18 @@ from kurolproxy.protocols.gemini.answer import (
 )
 from kurolproxy.protocols.gemini.error import read_error
 from kurolproxy.protocols.gemini.frame import frame_data, is_plain, member_place
+from kurolproxy.protocols.gemini.stream_encode import array_error
 from kurolproxy.protocols.gemini.usage import read_usage
 from kurolproxy.sse import frames
 
 _NO_WORDS = "the upstream sent an error without a message"
 _MODEL = b"modelVersion"
-_COUNTED = b'"usageMetadata"'
+# A figure of the usage; inside a text the quotation mark would be escaped.
+_COUNTED = b'TokenCount":'
+# A line break that neither ends the piece, nor ends a frame before one ``data: {...}``, the
+# only form that the vendor's SDKs read in all versions.
+_UNUSUAL = re.compile(rb"\n(?!\r?\n|\Z)(?!(?:(?<=\n\n)|(?<=\n\r\n))data: \{)")
+_USUAL = (b"data: {", b"\n", b"\r\n")
 # What a piece has to hold to be read: an end, an error, or objects of somebody else's making
 # in which a key may be called as one of ours. Inside a text the quotes would be escaped.
 _READ = (
@@ -45,9 +53,10 @@ _READ = (
 class GeminiScanner:
     """Look at one streamed answer that is passed through.
 
-    States: beginning (each frame is read, until the first content; all the way when the
-    upstream's frames have an unusual form) -> running (a piece is read only when a byte test
-    finds something in it) -> over (``finished`` or ``failure``; nothing more goes out).
+    States: beginning (each frame is read, until the first content; all the way when several
+    answers were asked for) -> running (a piece is read only when a byte test finds something
+    in it) -> ending (a reason came without usage: each frame is read again) -> over
+    (``finished`` or ``failure``; nothing more goes out).
 
     Args:
         public_model: what the client wrote; it stands in every frame that names a model.
@@ -70,8 +79,8 @@ class GeminiScanner:
         # The upstream's model with its key, as it stands in every frame, and what replaces it.
         self._old = b""
         self._new = b""
-        self._odd = False
         self._many = facts.n > 1
+        self._reading = True
         self._open: set[int] = set()
         self._ended: set[int] = set()
         self._blocked = False
@@ -98,7 +107,7 @@ class GeminiScanner:
         """Look at a piece of whole frames and return what the client gets of it."""
         if self.finished or self.failure is not None:
             return b""
-        if not self.content or self._odd or _is_commented(piece):
+        if self._reading or not piece.startswith(_USUAL) or _UNUSUAL.search(piece):
             return self._read(piece)
         for word in _READ:
             if word in piece:
@@ -137,7 +146,7 @@ class GeminiScanner:
         data = frame_data(frame)
         if not data or data.strip() == b"[DONE]":
             # The vendor's own SDKs break on comments and marks, and it sends none.
-            return b""
+            return b"" if frame.strip() else frame
         try:
             value = wire.load_upstream(data)
         except wire.WireError:
@@ -148,7 +157,6 @@ class GeminiScanner:
             self.failure = failure.message or _NO_WORDS
             return b""
         if not is_plain(frame):
-            self._odd = True
             frame = b"data: %b\r\n\r\n" % data.replace(b"\n", b" ")
         if not isinstance(value, dict):
             return frame
@@ -170,6 +178,7 @@ class GeminiScanner:
             self._envelope = len(frame) - said
         over = self._blocked or bool(self._ended)
         self.content = self.content or over
+        self._reading = over or self._many or not self.content
         # Figures of several answers are whole when all of them are: only the end tells.
         self.finished = over and usage is not None and not self._many
 
@@ -220,6 +229,11 @@ class GeminiArrayScanner(GeminiScanner):
         super().close()
         return self._ending()
 
+    def error(self, error: GatewayError, request_id: str, answer: AnswerContext) -> bytes:
+        """Return an error as the last element, and the end of the array."""
+        del answer
+        return array_error(error, request_id, begun=self._begun)
+
     def _element(self, frame: bytes) -> bytes:
         data = frame_data(frame)
         if not data:
@@ -232,11 +246,6 @@ class GeminiArrayScanner(GeminiScanner):
         if not self.finished:
             return b""
         return b"]" if self._begun else b"[]"
-
-
-def _is_commented(piece: bytes) -> bool:
-    """Return whether a line is a comment; a line break never stands inside a text."""
-    return b"\n:" in piece or piece.startswith(b":")
 
 
 def _loaded(data: bytes) -> dict[str, Any]:

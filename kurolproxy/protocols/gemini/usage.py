@@ -6,7 +6,6 @@ from typing import Any
 
 from kurolproxy.ir import Usage, count
 
-
 _FIGURES = (
     "promptTokenCount",
     "toolUsePromptTokenCount",
