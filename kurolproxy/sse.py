@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 # A frame ends with an empty line. LF and CRLF end a line, in any mixture, so the
 # end of a frame is \n\n, \n\r\n, \r\n\n or \r\n\r\n: always LF, optional CR, LF.
@@ -119,8 +119,15 @@ def _last_blank(data: bytes) -> int:
     return end
 
 
-def frames(data: bytes) -> Iterator[bytes]:
-    """Yield the frames of ``data``; joined they are ``data``, whatever it ends with."""
+def frames(data: bytes) -> Iterable[bytes]:
+    """Return the frames of ``data``; joined they are ``data``, whatever it ends with."""
+    if len(data) > 1 and data.find(b"\n\n") == len(data) - 2 and b"\n\r\n" not in data:
+        # Most reads of a paced stream are one frame.
+        return (data,)
+    return _several(data)
+
+
+def _several(data: bytes) -> Iterator[bytes]:
     start = 0
     for blank in _BLANK.finditer(data):
         end = blank.end()

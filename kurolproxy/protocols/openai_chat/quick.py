@@ -52,9 +52,16 @@ class Lesson:
             return ""
         start = len(before)
         stop = frame.find(b'"', start)
-        rest = frame[stop:]
-        if rest != self._after and not self._padded(rest):
+        end = self._end
+        if end is None:
+            if frame[stop:] != self._after:
+                return ""
+        elif not (frame.startswith(self._after, stop) and frame.endswith(end)):
             return ""
+        else:
+            pad = frame[stop + len(self._after) : len(frame) - len(end)]
+            if not pad.isalnum() and len(frame) != stop + len(self._after) + len(end):
+                return ""
         literal = frame[start:stop]
         if b"\\" in literal:
             return ""
@@ -67,14 +74,6 @@ class Lesson:
             return ""
         self._credit += 1
         return text
-
-    def _padded(self, rest: bytes) -> bool:
-        after, end = self._after, self._end
-        if end is None or not rest.startswith(after) or not rest.endswith(end):
-            return False
-        stop = len(rest) - len(end)
-        pad = rest[len(after) : stop]
-        return pad.isalnum() or stop == len(after)
 
     def learn(self, frame: bytes, chunk: dict[str, Any]) -> None:
         """Remember the bytes around the text of a chunk that held nothing else.
