@@ -33,7 +33,9 @@ def unseal(body: dict[str, Any], family: str | None) -> dict[str, Any]:
         family: the reasoning family of the target.
     """
     for step in _steps(body):
-        if not any([_restored(part, family) for part in _parts(step)]):
+        # Every part is edited: any() would stop at the first.
+        foreign = [_restored(part, family) for part in _parts(step)]
+        if not any(foreign):
             continue
         # The thoughts of others are of no use to this vendor, nor is an empty part that
         # carried their proof.

@@ -12,7 +12,6 @@ from typing import Any
 from kurolproxy.ir import Message, ModelTraits, Part, Request, Role, Seal, Text
 from kurolproxy.protocols import seal as seals
 from kurolproxy.protocols.base import Outgoing, TargetView
-from kurolproxy.protocols.gemini.request_decode import decode_request
 from kurolproxy.protocols.gemini.request_encode import encode_request
 from kurolproxy.protocols.losses import Reader
 from kurolproxy.protocols.normalise import normalise

@@ -125,8 +125,8 @@ CAPS: list[tuple[bytes, bytes]] = [
         b', "generationConfig": {"maxOutputTokens": 7, "max_output_tokens": 7}}',
     ),
     (
-        b', "generationConfig": {"maxOutputTokens": 99}, "generation_config": {"maxOutputTokens": 98}}',
-        b', "generationConfig": {"maxOutputTokens": 7}, "generation_config": {"maxOutputTokens": 7}}',
+        b',"generationConfig":{"maxOutputTokens":99},"generation_config":{"maxOutputTokens":98}}',
+        b',"generationConfig":{"maxOutputTokens":7},"generation_config":{"maxOutputTokens":7}}',
     ),
 ]
 
@@ -174,6 +174,11 @@ HISTORIES: list[tuple[str, list[dict[str, Any]], list[dict[str, Any]]]] = [
         "a foreign proof on a text before calls",
         [{**SAID, **FOREIGN_PROOF}, CALL, CALL],
         [SAID, {**CALL, **WORD}, CALL],
+    ),
+    (
+        "two foreign proofs",
+        [{**SAID, **FOREIGN_PROOF}, {**CALL, **FOREIGN_PROOF}],
+        [SAID, {**CALL, **WORD}],
     ),
     ("a foreign proof alone", [SAID, {"text": "", **FOREIGN_PROOF}], [SAID]),
     (

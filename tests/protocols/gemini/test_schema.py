@@ -206,7 +206,7 @@ def doubling(levels: int) -> dict[str, Any]:
     defs = {
         f"d{at}": {
             "type": "object",
-            "properties": dict.fromkeys("ab", {"$ref": f"#/$defs/d{at + 1}"}),
+            "properties": {name: {"$ref": f"#/$defs/d{at + 1}"} for name in "ab"},
         }
         for at in range(levels)
     }
