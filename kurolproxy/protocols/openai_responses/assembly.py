@@ -156,8 +156,7 @@ class Assembly:
     def _terminal(self, kind: str, event: dict[str, Any]) -> None:
         response = inner(event, "response")
         self._begin(words(response, "id"), words(response, "model"))
-        said = words(response, "status")
-        status = said if said in TERMINALS.values() else TERMINALS[kind]
+        status = words(response, "status") or TERMINALS[kind]
         broken = status in BROKEN or bool(response.get("error"))
         if not broken:
             self._retold(response)
@@ -184,7 +183,7 @@ class Assembly:
             self.fail(Failure(_NAMELESS))
 
     def _finish(self, status: str, reason: str) -> None:
-        end: FinishReason = "stop"
+        end: FinishReason = "stop" if status == "completed" else "other"
         if status == "incomplete":
             end = INCOMPLETE.get(reason, "other")
         if self._called and end not in ("length", "content_filter"):
