@@ -60,7 +60,7 @@ class Lesson:
         if usage is None:
             return ""
         try:
-            text = wire.loads(frame[start - 1 : stop + 1])
+            text = _unescaped(frame, start, stop)
             if usage != self._usage:
                 # One level was taken off by the frame around it.
                 self.usage = _object(wire.loads(usage, wire.MAX_DEPTH - 1))
@@ -72,7 +72,7 @@ class Lesson:
             return ""
         self._usage = usage
         self._credit += 1
-        return text if isinstance(text, str) else ""
+        return text
 
     def _counted(self, frame: bytes, start: int) -> bytes | None:
         """Return the bytes of the usage; None when something else stands behind the text."""
@@ -101,6 +101,16 @@ class Lesson:
             return
         self.kind = "reasoning" if part.get("thought") is True else "text"
         self._before, self._middle, self._end, self._usage = found
+
+
+def _unescaped(frame: bytes, start: int, stop: int) -> str:
+    """Return the text of a string between its quotation marks."""
+    if frame.find(b"\\", start, stop) < 0:
+        text = str(frame[start:stop], "utf-8", "replace")
+        # A control character is no JSON, and broken bytes are mended by the full reading.
+        if text.isprintable() and "\ufffd" not in text:
+            return text
+    return str(wire.loads(frame[start - 1 : stop + 1]))
 
 
 _Split = tuple[bytes, bytes, bytes | None, bytes]

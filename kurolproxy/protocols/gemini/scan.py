@@ -37,17 +37,10 @@ _COUNTED = b'TokenCount":'
 # only form that the vendor's SDKs read in all versions.
 _UNUSUAL = re.compile(rb"\n(?!\r?\n|\Z)(?!(?:(?<=\n\n)|(?<=\n\r\n))data: \{)")
 _USUAL = (b"data: {", b"\n", b"\r\n")
-# What a piece has to hold to be read: an end, an error, or objects of somebody else's making
-# in which a key may be called as one of ours. Inside a text the quotes would be escaped.
-_READ = (
-    b'"finishReason"',
-    b'"error"',
-    b'"blockReason"',
-    b'"functionCall"',
-    b'"toolCall"',
-    b'"toolResponse"',
-    b'"partMetadata"',
-)
+# What a piece has to hold to be read: an end (finishReason, blockReason), an error, or
+# objects of somebody else's making in which a key may be called as one of ours
+# (functionCall, toolCall and so on). Inside a text the quotes would be escaped.
+_READ = (b'Reason"', b'"error"', b'Call"', b'"toolResponse"', b'"partMetadata"')
 
 
 class GeminiScanner:

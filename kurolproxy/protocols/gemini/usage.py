@@ -7,7 +7,6 @@ from typing import Any
 from kurolproxy.ir import Usage, count
 
 _FIGURES = (
-    "promptTokenCount",
     "toolUsePromptTokenCount",
     "cachedContentTokenCount",
     "candidatesTokenCount",
@@ -27,18 +26,19 @@ def read_usage(metadata: object) -> Usage | None:
     """
     if not isinstance(metadata, dict):
         return None
-    figures = {name: count(metadata.get(name)) for name in _FIGURES}
-    if all(figure is None for figure in figures.values()):
-        return None
-    said = figures["candidatesTokenCount"] or 0
-    thought = figures["thoughtsTokenCount"] or 0
-    searched = figures["toolUsePromptTokenCount"] or 0
-    prompt = figures["promptTokenCount"]
+    figure = metadata.get
+    said = count(figure("candidatesTokenCount", 0)) or 0
+    thought = count(figure("thoughtsTokenCount", 0)) or 0
+    searched = count(figure("toolUsePromptTokenCount", 0)) or 0
+    prompt = count(figure("promptTokenCount"))
     if prompt is None:
-        prompt = max((figures["totalTokenCount"] or 0) - said - thought - searched, 0)
+        if not any(count(figure(name)) is not None for name in _FIGURES):
+            return None
+        prompt = max((count(figure("totalTokenCount")) or 0) - said - thought - searched, 0)
     # What the vendor's own tools read is a prompt of its own, beside the client's.
-    prompt = count(prompt + searched) or 0
-    read = figures["cachedContentTokenCount"] or 0
+    if searched:
+        prompt = count(prompt + searched) or 0
+    read = count(figure("cachedContentTokenCount", 0)) or 0
     completion = count(said + thought) or 0
     return Usage(
         prompt=prompt,
