@@ -38,7 +38,7 @@ STREAMS = [each for each in RECORDED if each.stream]
 WHOLE = [each for each in RECORDED if not each.stream and each.status == 200]
 ERRORS = [each for each in RECORDED if each.status != 200]
 
-REASONS = {"completed": "stop", "complete": "stop", "incomplete/max_output_tokens": "length"}
+REASONS = {"completed": "stop", "complete": "other", "incomplete/max_output_tokens": "length"}
 
 
 def text_of(answer: Response, kind: str) -> str:

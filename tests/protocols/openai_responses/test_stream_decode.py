@@ -238,7 +238,8 @@ def test_name_that_comes_with_the_finished_item_opens_the_call() -> None:
         ("incomplete", "content_filter", True, "content_filter"),
         ("incomplete", "steered", False, "other"),
         ("incomplete", None, False, "other"),
-        ("complete", None, False, "stop"),
+        ("complete", None, False, "other"),
+        ("complete", None, True, "tool_calls"),
         (None, None, False, "stop"),
     ],
 )
