@@ -71,7 +71,9 @@ PRESETS: Final[Mapping[str, Preset]] = MappingProxyType(
             base_url="https://generativelanguage.googleapis.com",
             traits=ModelTraits(reasoning_family="gemini"),
         ),
-        "openrouter": Preset(base_url="https://openrouter.ai/api"),
+        "openrouter": Preset(
+            protocols=("openai-chat", "openai-responses"), base_url="https://openrouter.ai/api"
+        ),
         "deepseek": Preset(
             base_url="https://api.deepseek.com",
             traits=ModelTraits(reasoning_family="deepseek", replay_reasoning_content=True),
@@ -82,7 +84,7 @@ PRESETS: Final[Mapping[str, Preset]] = MappingProxyType(
             # Its streams report usage unasked.
             traits=ModelTraits(stream_options=False),
         ),
-        "xai": Preset(base_url="https://api.x.ai"),
+        "xai": Preset(protocols=("openai-chat", "openai-responses"), base_url="https://api.x.ai"),
         # The deployment stands in the path, so the model's name does too.
         "azure": Preset(
             paths=MappingProxyType({"openai-chat": "/openai/deployments/{model}/chat/completions"}),

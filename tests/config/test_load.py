@@ -325,14 +325,6 @@ RULES: list[tuple[str, str, list[str]]] = [
         ],
     ),
     (
-        "preset of another version",
-        '[[upstreams]]\nname = "g"\npreset = "gemini"\napi_keys = ["k"]',
-        [
-            '3:1: preset "gemini" needs the protocol "gemini", which is not in this version'
-            " (it has: openai-chat, anthropic)"
-        ],
-    ),
-    (
         "preset without a base URL",
         '[[upstreams]]\nname = "az"\npreset = "azure"\napi_keys = ["k"]\n'
         '[[upstreams]]\nname = "l"\npreset = "llama.cpp"',
@@ -345,13 +337,12 @@ RULES: list[tuple[str, str, list[str]]] = [
     (
         "protocols",
         '[[upstreams]]\nname = "a"\nbase_url = "http://h"\n'
-        'protocols = ["openai-chat", "antropic", "gemini", "openai-chat", 5]\n'
+        'protocols = ["openai-chat", "antropic", "openai-chat", 5]\n'
         '[[upstreams]]\nname = "b"\nbase_url = "http://h"\nprotocols = []',
         [
             '4:29: unknown protocol "antropic"; did you mean "anthropic"?',
-            '4:41: protocol "gemini" is not in this version (it has: openai-chat, anthropic)',
-            '4:51: protocol "openai-chat" is named twice',
-            "4:66: protocols[4] in [[upstreams]]: expected a string, got 5",
+            '4:41: protocol "openai-chat" is named twice',
+            "4:56: protocols[3] in [[upstreams]]: expected a string, got 5",
             "8:1: protocols in [[upstreams]]: must name at least one protocol",
         ],
     ),
@@ -491,10 +482,11 @@ RULES: list[tuple[str, str, list[str]]] = [
         "protocol that the upstream lacks",
         '[[upstreams]]\nname = "o"\npreset = "openai"\napi_keys = ["k"]\n'
         '[[models]]\nid = "m"\nprotocols = ["openai-chat", "anthropic"]\n'
-        'tools_with_reasoning = "openai-responses"\ntargets = [{ upstream = "o" }]\n',
+        'tools_with_reasoning = "gemini"\ntargets = [{ upstream = "o" }]\n',
         [
-            '7:29: protocol "anthropic" is not offered by upstream "o" (it offers: openai-chat)',
-            '8:1: protocol "openai-responses" is not offered by upstream "o"'
+            '7:29: protocol "anthropic" is not offered by upstream "o"'
+            " (it offers: openai-chat, openai-responses)",
+            '8:1: protocol "gemini" is not offered by upstream "o"'
             " (it offers: openai-chat, anthropic)",
         ],
     ),
@@ -515,6 +507,21 @@ RULES: list[tuple[str, str, list[str]]] = [
 @pytest.mark.parametrize(("_name", "text", "lines"), RULES, ids=[case[0] for case in RULES])
 def test_broken_rule_is_told_with_its_place(_name: str, text: str, lines: list[str]) -> None:
     assert problems(text) == [f"config.toml:{line}" for line in lines]
+
+
+def test_protocol_of_another_version_is_told() -> None:
+    text = (
+        '[[upstreams]]\nname = "g"\npreset = "gemini"\napi_keys = ["k"]\n'
+        '[[upstreams]]\nname = "a"\nbase_url = "http://h"\nprotocols = ["gemini"]'
+    )
+    with pytest.raises(ConfigError) as caught:
+        parse(text, "config.toml", {}, available=("openai-chat", "anthropic"))
+    assert [str(problem) for problem in caught.value.problems] == [
+        'config.toml:3:1: preset "gemini" needs the protocol "gemini", which is not in this version'
+        " (it has: openai-chat, anthropic)",
+        'config.toml:8:14: protocol "gemini" is not in this version'
+        " (it has: openai-chat, anthropic)",
+    ]
 
 
 # --- warnings -----------------------------------------------------------------------------
@@ -690,7 +697,7 @@ def test_model_has_what_the_file_says(whole: Config) -> None:
 def test_upstream_has_its_own_words_over_the_preset(whole: Config) -> None:
     upstream = whole.catalog.upstreams["o"]
     assert upstream.base_url == "https://eu.api.openai.com"
-    assert upstream.protocols == ("openai-chat",)
+    assert upstream.protocols == ("openai-chat", "openai-responses")
     assert upstream.api_keys == (SECRET, "second")
     assert upstream.headers == {"openai-organization": "org"}
 

@@ -12,7 +12,7 @@ import pytest
 
 from kurolproxy.config.load import parse
 from kurolproxy.config.presets import AVAILABLE, PRESETS, offered
-from kurolproxy.ir import ModelTraits
+from kurolproxy.ir import ProtocolName, ModelTraits
 from kurolproxy.protocols import wire
 from kurolproxy.protocols.base import TargetView
 from kurolproxy.protocols.losses import Reader
@@ -127,7 +127,11 @@ def _sent(case: dict[str, object], traits: ModelTraits) -> object:
 # Preset, a recording of that vendor, the model's name in its path.
 ADDRESSES = [
     ("openai", "chat-openai-text", ""),
+    ("openai", "responses-openai-text", ""),
     ("anthropic", "messages-anthropic-text", ""),
+    ("gemini", "gemini-google-text", "gemini-2.5-flash-lite"),
+    ("openrouter", "responses-openrouter-comments-stream", ""),
+    ("xai", "responses-xai-error-400", ""),
     ("openrouter", "chat-openrouter-emoji-stream", ""),
     ("deepseek", "chat-deepseek-length-stop-stream", ""),
     ("groq", "chat-groq-reasoning", ""),
@@ -140,7 +144,15 @@ ADDRESSES = [
 ]
 
 
-@pytest.mark.parametrize(("preset", "stem", "model"), ADDRESSES, ids=[a[0] for a in ADDRESSES])
+_PROTOCOLS: dict[str, ProtocolName] = {
+    "chat": "openai-chat",
+    "responses": "openai-responses",
+    "messages": "anthropic",
+    "gemini": "gemini",
+}
+
+
+@pytest.mark.parametrize(("preset", "stem", "model"), ADDRESSES, ids=[a[1] for a in ADDRESSES])
 def test_calls_go_where_the_vendor_was_recorded(preset: str, stem: str, model: str) -> None:
     called = urlsplit(recording(stem).path)
     text = f'[[upstreams]]\nname = "u"\npreset = "{preset}"\napi_keys = ["k"]\n'
@@ -149,16 +161,22 @@ def test_calls_go_where_the_vendor_was_recorded(preset: str, stem: str, model: s
     if preset == "azure":
         text += 'api_version = "2024-02-01"\n'
     upstream = parse(text, "config.toml", {}).catalog.upstreams["u"]
-    protocol = upstream.protocols[0]
+    protocol = _PROTOCOLS[stem.partition("-")[0]]
+    assert protocol in upstream.protocols
     path = upstream.paths.get(protocol, CODECS[protocol].path).replace("{model}", model)
     assert urlsplit(upstream.base_url).path + path == called.path
     assert dict(upstream.query) == dict(parse_qsl(called.query))
 
 
-def test_every_preset_this_version_can_call_has_a_recorded_address() -> None:
-    callable_now = {name for name, preset in PRESETS.items() if offered(preset, AVAILABLE)}
-    assert callable_now == {preset for preset, *_ in ADDRESSES}
-    assert set(PRESETS) - callable_now == {"gemini"}
+def test_every_protocol_of_a_preset_has_a_recorded_address() -> None:
+    listed = {
+        (name, protocol)
+        for name, preset in PRESETS.items()
+        for protocol in offered(preset, AVAILABLE)
+    }
+    recorded = {(preset, _PROTOCOLS[stem.partition("-")[0]]) for preset, stem, _ in ADDRESSES}
+    assert listed == recorded
+    assert {name for name, _ in listed} == set(PRESETS)
 
 
 def test_available_protocols_are_those_with_a_codec() -> None:
