@@ -298,8 +298,15 @@ _PARTS: Mapping[str, Callable[[Any, str], Turn]] = {
 
 def _check_answers(turns: list[Turn]) -> None:
     """Check that each turn of calls is answered by the next one, call by call."""
+    # The vendor's own Node SDK sends a streamed turn back as one content for each chunk.
+    merged: list[Turn] = []
+    for turn in turns:
+        if merged and merged[-1].role == turn.role:
+            merged[-1] = _joined(merged[-1], turn)
+        else:
+            merged.append(turn)
     nobody = Turn("user")
-    for before, after in zip([nobody, *turns], [*turns, nobody], strict=True):
+    for before, after in zip([nobody, *merged], [*merged, nobody], strict=True):
         if not before.calls and not after.results:
             continue
         called = sorted(before.calls.values())

@@ -78,14 +78,22 @@ class Bench:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
         )
         try:
             return await self._finish(process)
         finally:
-            # Agents leave helpers behind; the session is theirs alone.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            self._sweep()
+
+    def _sweep(self) -> None:
+        """End what the client left behind: Cline keeps a daemon, in a session of its own.
+
+        Nobody else has this home, and it stands in the environment of all who have it.
+        """
+        mark = b"HOME=" + os.fsencode(self.home)
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                if entry.name.isdecimal() and mark in (entry / "environ").read_bytes().split(b"\0"):
+                    os.kill(int(entry.name), signal.SIGKILL)
 
     async def _finish(self, process: asyncio.subprocess.Process) -> Ran:
         told: list[bytes] = [b"", b""]

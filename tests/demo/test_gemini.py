@@ -330,6 +330,14 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
 ]
 
 
+async def test_turn_may_come_back_in_the_chunks_it_was_streamed_in(
+    http: aiohttp.ClientSession,
+) -> None:
+    chunks = [model({"text": "Well."}), model(CALL), model({"text": ""})]
+    answer = await generate(http, "demo-echo", body("x", *chunks, user(RESPONSE)))
+    assert answer["candidates"][0]["finishReason"] == "STOP"
+
+
 @pytest.mark.parametrize(("name", "asked", "words"), REFUSED, ids=[case[0] for case in REFUSED])
 async def test_bad_request_is_a_400_in_googles_form(
     http: aiohttp.ClientSession, name: str, asked: dict[str, Any], words: str

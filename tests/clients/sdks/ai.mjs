@@ -14,9 +14,17 @@ const setups = {
     provider: createOpenAICompatible({ name: "kurol", baseURL: openAiUrl, apiKey }),
     options: { kurol: { reasoningEffort: "high" } },
   }),
+  // store: false, or the next turn only points at items that it believes to be kept.
   openai: () => ({
     provider: createOpenAI({ baseURL: openAiUrl, apiKey }),
-    options: { openai: { forceReasoning: true, reasoningEffort: "high", reasoningSummary: "auto" } },
+    options: {
+      openai: {
+        store: false,
+        forceReasoning: true,
+        reasoningEffort: "high",
+        reasoningSummary: "auto",
+      },
+    },
   }),
   anthropic: () => ({
     provider: createAnthropic({ baseURL: openAiUrl, apiKey }),
@@ -37,8 +45,14 @@ const asked = {
 };
 
 // streamText keeps its errors in the stream; here they have to end the script.
-function onError({ error }) {
-  throw error;
+async function streamed(field, options) {
+  const errors = [];
+  const result = streamText({ ...asked, ...options, onError: ({ error }) => errors.push(error) });
+  const value = await result[field];
+  if (errors.length > 0) {
+    throw errors[0];
+  }
+  return value;
 }
 
 await kurol.report({
@@ -46,22 +60,19 @@ await kurol.report({
     return (await generateText(asked)).text;
   },
   async streamed() {
-    return streamText({ ...asked, onError }).text;
+    return streamed("text", {});
   },
   async reasoning() {
-    return streamText({ ...asked, onError }).reasoningText;
+    return streamed("reasoningText", {});
   },
   async file() {
     const { name, description, parameters } = kurol.tool;
     const inputSchema = jsonSchema(parameters);
-    const result = streamText({
-      ...asked,
+    return streamed("text", {
       prompt: kurol.task,
       tools: { [name]: { description, inputSchema, execute: kurol.writeFile } },
       stopWhen: isStepCount(5),
-      onError,
     });
-    return result.text;
   },
   async missing() {
     return kurol.statusOf(() => generateText({ ...asked, model: provider(kurol.missingModel) }));

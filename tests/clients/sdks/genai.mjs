@@ -22,7 +22,9 @@ async function work() {
     let text = "";
     const calls = [];
     for await (const chunk of await chat.sendMessageStream({ message })) {
-      text += chunk.text ?? "";
+      for (const part of chunk.candidates?.[0]?.content?.parts ?? []) {
+        text += part.thought ? "" : (part.text ?? "");
+      }
       calls.push(...(chunk.functionCalls ?? []));
     }
     if (calls.length === 0) {
