@@ -68,7 +68,7 @@ def _block(block: Block, answer: AnswerContext) -> dict[str, Any] | None:
             "type": "tool_use",
             "id": tool_id(block.tool, answer),
             "name": tool_name(block.tool),
-            "input": _input(block.text),
+            "input": _input(block.text, custom=block.tool.kind == "custom"),
         }
     if block.kind == "reasoning":
         return _thinking(block, answer)
@@ -80,9 +80,9 @@ def _block(block: Block, answer: AnswerContext) -> dict[str, Any] | None:
     return text
 
 
-def _input(args: str) -> Any:
+def _input(args: str, *, custom: bool) -> Any:
     """Return a call's input; integers that no number of ours can hold travel as text."""
-    given = tool_input(args)
+    given = tool_input(args, custom=custom)
     # Arguments that are no object stand in the input as a string, which loses nothing.
     exact = given.keys() != {"input"} or given["input"] != args
     if exact and wire.has_big_integer(args.encode("utf-8", "replace")):

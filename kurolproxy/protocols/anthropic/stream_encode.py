@@ -39,6 +39,7 @@ from kurolproxy.protocols.anthropic.answer import (
     tool_id,
     tool_name,
 )
+from kurolproxy.protocols.anthropic.blocks_encode import tool_input
 from kurolproxy.protocols.anthropic.error import encode_error
 from kurolproxy.protocols.anthropic.usage import encode_usage
 from kurolproxy.protocols.base import AnswerContext
@@ -74,6 +75,8 @@ class MessagesEncoder:
         # What stands before the text of a delta; None while none may be written.
         self._head: bytes | None = None
         self._hidden: list[str] = []
+        # The bare input of a custom tool: it goes out wrapped, in one piece.
+        self._bare: list[str] | None = None
         self._usage: Usage | None = None
         self._writers: Mapping[type, Callable[[Any], bytes]] = {
             Start: self._start,
@@ -134,13 +137,14 @@ class MessagesEncoder:
         self._written = False
         self._head = None
         self._hidden = []
-        return (
-            b"" if event.tool is None else self._write_start(_tool_start(event.tool, self._answer))
-        )
+        if event.tool is None:
+            return b""
+        self._bare = [] if event.tool.kind == "custom" else None
+        return self._write_start(_tool_start(event.tool, self._answer))
 
     def _write_start(self, content: bytes) -> bytes:
         self._written = True
-        if self._kind is not None and not self._hides:
+        if self._kind is not None and not self._hides and self._bare is None:
             self._head = self._delta_head(_DELTAS[self._kind])
         return (
             b'event: content_block_start\ndata: {"type":"content_block_start","index":%d,'
@@ -167,6 +171,9 @@ class MessagesEncoder:
         if self._hides:
             self._hidden.append(event.text)
             return b""
+        if self._bare is not None:
+            self._bare.append(event.text)
+            return b""
         start = self._opened()
         return start + (self._head or b"") + wire.quote(event.text) + b"}}\n\n"
 
@@ -191,10 +198,18 @@ class MessagesEncoder:
         self._head = None
         if not written:
             return b""
+        rest = self._bare_input()
         self._index += 1
-        return (
+        return rest + (
             b'event: content_block_stop\ndata: {"type":"content_block_stop","index":%d}\n\n' % index
         )
+
+    def _bare_input(self) -> bytes:
+        if self._bare is None:
+            return b""
+        given = dump(tool_input("".join(self._bare), custom=True)).decode()
+        self._bare = None
+        return self._delta_head(_DELTAS["tool"]) + wire.quote(given) + b"}}\n\n"
 
 
 def _frame(name: str, fields: dict[str, Any]) -> bytes:

@@ -209,6 +209,20 @@ TOOLS = [
 ]
 
 
+@pytest.mark.parametrize("texts", [["SELECT ", '"*"'], ['{"a":', "1}"], ["é😀\\\n"], []])
+def test_bare_input_of_a_custom_tool_is_an_object(texts: list[str]) -> None:
+    head = ToolHead("call_1", "query", "custom")
+    begun: list[StreamEvent] = [Start("up"), BlockStart(0, "tool", head)]
+    deltas: list[StreamEvent] = [Delta(0, text) for text in texts]
+    events = [*begun, *deltas, BlockEnd(0), Finish("tool_calls")]
+    message = sdk_message(CODEC.encoder(context()).encode(events))
+    whole = fold(events)
+    assert isinstance(whole, Response)
+    body = json.loads(CODEC.encode_response(whole, context()))
+    given = body["content"][0]["input"]
+    assert message.content[0].input == given == {"input": "".join(texts)}
+
+
 @pytest.mark.parametrize(("head", "id_", "name"), TOOLS, ids=str)
 def test_call_has_an_id_that_this_protocol_allows(head: ToolHead, id_: str, name: str) -> None:
     (call,) = sdk_message(write(block("tool", tool=head))).content
