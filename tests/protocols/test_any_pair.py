@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import count, pairwise
 from typing import Any
@@ -51,6 +52,8 @@ RECORDED: dict[str, list[Recording]] = {
     ]
     for name, protocol in PROTOCOLS.items()
 }
+# Stands in every id that we make, and in none of a vendor.
+MADE = "made-here-"
 REQUEST = Request(
     "public",
     (Message("user", (Text("Hi"),)),),
@@ -78,10 +81,9 @@ def translation(
     speaks, rules = CODECS[client], CODECS[client].passing
     view = TargetView("public", "public", max_output_tokens=50_000)
     body = speaks.encode_request(Reader(normalise(REQUEST)), view).body
-    read = asked.read(wire.dumps(body), rules, 100, None if rules.model_in_body else "public")
-    read.stream = True
-    numbers = count(1)
-    around = Circumstances(1_700_000_000, lambda prefix: f"{prefix}{next(numbers)}")
+    name = None if rules.model_in_body else "public"
+    read = asked.read(wire.dumps(body), rules, 100, model=name, stream=True)
+    around = Circumstances(1_700_000_000, new_ids())
     call = translate(speaks, CODECS[upstream], read, replace(view, model="up"), around)
     if stops:
         assert call.outgoing is not None
@@ -103,9 +105,17 @@ def sent(call: Translation, pieces: Sequence[bytes]) -> tuple[bytes, Rewriter]:
     return bytes(out), rewriter
 
 
+def new_ids() -> Callable[[str], str]:
+    """Return a maker of ids that counts each kind for itself.
+
+    Whether a message or its first call gets its id first may hang on the cuts.
+    """
+    numbers: defaultdict[str, count[int]] = defaultdict(count)
+    return lambda prefix: f"{prefix}{MADE}{next(numbers[prefix])}"
+
+
 def context() -> AnswerContext:
-    numbers = count(1)
-    return AnswerContext("up", 1_700_000_000, lambda prefix: f"{prefix}{next(numbers)}", REQUEST)
+    return AnswerContext("up", 1_700_000_000, new_ids(), REQUEST)
 
 
 def read_back(client: ProtocolName, stream: bytes) -> list[StreamEvent]:
@@ -284,17 +294,28 @@ def some_stop(stream: bytes) -> st.SearchStrategy[str]:
 
 
 def said(answer: Response | Failure) -> Any:
-    """Return what an answer says, its neighbouring blocks of one kind as one."""
+    """Return what an answer says, its neighbouring blocks of one kind as one.
+
+    An id of our making is like any other. A call without arguments in an answer that was
+    cut may be one that was cut before its arguments: it says nothing.
+    """
     assert isinstance(answer, Response)
     texts = {
         kind: "".join(block.text for block in answer.blocks if block.kind == kind)
         for kind in ("text", "reasoning", "refusal")
     }
-    calls = [(b.tool.id, b.tool.name, wire_of(b.text)) for b in answer.blocks if b.tool]
-    return texts, calls, answer.finish.reason, answer.finish.stop_sequence
+    reason = answer.finish.reason
+    calls = [(made(b.tool.id), b.tool.name, value(b.text)) for b in answer.blocks if b.tool]
+    heard = [call for call in calls if call[2] != {} or reason != "length"]
+    return texts, heard, reason, answer.finish.stop_sequence
 
 
-def wire_of(arguments: str) -> Any:
+def made(name: str) -> str:
+    """Return an id without the number that we gave it."""
+    return name.rstrip("0123456789") if MADE in name else name
+
+
+def value(arguments: str) -> Any:
     """Return arguments as the value they are: none are an empty object, a cut text is itself."""
     try:
         return json.loads(arguments or "{}")
