@@ -231,9 +231,13 @@ class Exchange:
         return whole(self.request, error.status, headers, body, close=unread)
 
     def _late(self, translation: Translation, error: GatewayError) -> bytes:
-        late = self.endpoint.codec.late_error
-        if late is not None:
-            return late(error, self.id, begun=self.out is not None and self.out.shown)
+        codec = self.endpoint.codec
+        shown = self.out is not None and self.out.shown
+        if codec.late_error is not None:
+            return codec.late_error(error, self.id, begun=shown)
+        if not shown:
+            # What was encoded so far was held and is gone: the error stands alone.
+            return codec.encoder(translation.answer()).error(error, self.id)
         return (self.rewriter or translation.rewriter()).error(error, self.id)
 
     # --- settlement ---------------------------------------------------------------
