@@ -47,6 +47,10 @@ def _unsealed(block: Any, family: str | None) -> Any:
     if kind not in ("thinking", "redacted_thinking"):
         return block
     token = block.get("signature" if kind == "thinking" else "data")
+    if token == "":
+        # Beside our tokens, thoughts without any proof are ours too (Gemini proves calls,
+        # not thoughts); the vendor signs all of its own.
+        return None
     if not isinstance(token, str) or not token.startswith(seal.PREFIX):
         return block
     found = seal.decode(token)

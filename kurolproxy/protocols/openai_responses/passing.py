@@ -89,7 +89,12 @@ def unseal(body: dict[str, Any], family: str | None) -> dict[str, Any]:
 def _unsealed(item: Any, family: str | None) -> Any:
     """Return an item as the vendor may see it; None: not at all."""
     token = _proof(item)
-    if token is None or not token.startswith(seal.PREFIX):
+    if token is None:
+        # Beside our tokens, thoughts without any proof are ours too (Gemini proves calls,
+        # not thoughts): the vendor knows neither their id nor anything it could check.
+        unproved = isinstance(item, dict) and item.get("type") == REASONING
+        return None if unproved else item
+    if not token.startswith(seal.PREFIX):
         return item
     found = seal.decode(token)
     if found is None or found.protocol != "r" or not family or found.family != family:
