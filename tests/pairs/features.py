@@ -197,7 +197,7 @@ FEATURES: tuple[Feature, ...] = (
         "the upstream gets its own proof of its thoughts back, byte for byte",
         Ask(effort="high", tools=(WEATHER,)),
         _says(Turn(thoughts=THOUGHTS, signature=PROOF, words=("Yes.",), calls=(ZURICH,))),
-        names=("messages.reasoning",),
+        names=("messages.reasoning", "messages.thinking"),
     ),
     Feature(
         "cache fields",

@@ -114,14 +114,14 @@ def _chat_carrier(native: Any, change: Change) -> int:
 
 
 def _responses_carrier(native: Any, change: Change) -> int:
-    found = [item for item in native if item.type == "reasoning"]
+    found = [item for item in native if item.type == "reasoning" and item.encrypted_content]
     for item in found:
         item.encrypted_content = _text(item.encrypted_content, change)
     return len(found)
 
 
 def _messages_carrier(native: Any, change: Change) -> int:
-    found = [block for block in native if block.type == "thinking"]
+    found = [block for block in native if block.type == "thinking" and block.signature]
     for block in found:
         block.signature = _text(block.signature, change)
     return len(found)

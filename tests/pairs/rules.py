@@ -8,19 +8,18 @@ of the table that needs a rule is "emulated"; the texts below stand under the ta
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from kurolproxy.ir import (
     Block,
-    CacheHint,
     File,
     Finish,
     Image,
     Message,
     Part,
     ProtocolName,
-    Reasoning,
     Request,
     Text,
     ToolCall,
@@ -106,11 +105,6 @@ def _answer_name(request: Request) -> Request:
     return request if output is None else replace(request, output=replace(output, name=None))
 
 
-def _answer_strict(request: Request) -> Request:
-    output = request.output
-    return request if output is None else replace(request, output=replace(output, strict=None))
-
-
 def _effort(request: Request) -> Request:
     wish = request.reasoning
     if wish is None:
@@ -119,15 +113,29 @@ def _effort(request: Request) -> Request:
     return replace(request, reasoning=wish)
 
 
-def _always_shown(request: Request) -> Request:
-    wish = request.reasoning
-    return request if wish is None else replace(request, reasoning=replace(wish, show="summary"))
-
-
 def _file_name(part: Part) -> Part:
     return (
         replace(part, name=part.name or part.title, title=None) if isinstance(part, File) else part
     )
+
+
+_NAME_LINE = re.compile(r"\[file: (.+)\]")
+
+
+def _name_before(request: Request) -> Request:
+    """Put the line with a file's name back into the file behind it."""
+    messages = []
+    for message in request.messages:
+        parts: list[Part] = []
+        for part in map(_file_name, message.parts):
+            last = parts[-1] if parts else None
+            line = _NAME_LINE.fullmatch(last.text) if isinstance(last, Text) else None
+            if line and isinstance(part, File) and part.name is None:
+                parts[-1] = replace(part, name=line[1])
+            else:
+                parts.append(part)
+        messages.append(Message(message.role, tuple(parts)))
+    return replace(request, messages=tuple(messages))
 
 
 _BELOW = ("[image attached below]", "[file attached below]")
@@ -166,12 +174,6 @@ def _words_of(result: ToolResult) -> Iterable[Text]:
 
 def _no_stop(request: Request) -> Request:
     return replace(request, stop=())
-
-
-def _cache_life(part: Part) -> Part:
-    if isinstance(part, Reasoning) or getattr(part, "cache", None) is None:
-        return part
-    return replace(part, cache=CacheHint())  # type: ignore[type-var]  # all others have the field
 
 
 # --- answers ----------------------------------------------------------------------------
@@ -247,29 +249,22 @@ RULES: tuple[Rule, ...] = (
         where=_touches("anthropic", "gemini"),
     ),
     Rule(
-        "always strict",
-        "Anthropic and Gemini always hold an answer to its schema; the OpenAI protocols say "
-        "`strict` for it.",
-        request=_answer_strict,
-        where=_touches("anthropic", "gemini"),
-    ),
-    Rule(
         "effort",
         "How much to think is a word, a budget of tokens or a switch, and is written in the "
         "upstream's form.",
         request=_effort,
     ),
     Rule(
-        "thoughts shown",
-        "Chat cannot ask for the text of the thoughts; it gets what the upstream shows.",
-        request=_always_shown,
-        where=_touches("openai-chat"),
-    ),
-    Rule(
         "file name",
         "A file's name stands in Anthropic's `title`.",
         request=_each_part(_file_name),
         where=_touches("anthropic"),
+    ),
+    Rule(
+        "name before a file",
+        "A file of Gemini's API has no name: a line before it says `[file: <name>]`.",
+        request=_name_before,
+        where=_to("gemini"),
     ),
     Rule(
         "media below",
@@ -286,15 +281,15 @@ RULES: tuple[Rule, ...] = (
         where=_to("openai-responses"),
     ),
     Rule(
-        "cache life",
-        "A cache mark lives as long as the upstream's nearest choice.",
-        request=_each_part(_cache_life),
-    ),
-    Rule(
         "sealed token",
         "The upstream's proof of its reasoning travels through the client in a token of ours "
         "and returns to that upstream byte for byte.",
         answer=_sealed,
+    ),
+    Rule(
+        "words left behind",
+        "Gemini proves its calls, not its thoughts: where a client brings the words of thoughts "
+        "apart from the proof they are not sent, and `x-kurol-dropped` names them.",
     ),
     Rule(
         "stop word",

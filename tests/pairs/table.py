@@ -9,7 +9,7 @@ from kurolproxy.ir import ProtocolName
 from tests.pairs.conformance import Cell
 from tests.pairs.features import FEATURES
 from tests.pairs.rules import RULES
-from tests.pairs.world import SERVED
+from tests.pairs.world import PROTOCOLS
 
 PAGE = Path(__file__).parents[2] / "docs" / "conformance.md"
 
@@ -52,7 +52,7 @@ targets declare what the vendors themselves take (`cache = "explicit"` at OpenAI
 def render(cells: Mapping[Key, Cell]) -> str:
     """Write the page."""
     lines = [_HEAD, *_features()]
-    for client in SERVED:
+    for client in PROTOCOLS:
         lines += ["", f"## Clients of {TITLES[client]}", ""]
         lines += _rows(cells, client)
     lines += ["", "## Rules", ""]
@@ -69,11 +69,11 @@ def _features() -> Iterator[str]:
 
 
 def _rows(cells: Mapping[Key, Cell], client: ProtocolName) -> Iterator[str]:
-    upstreams = " | ".join(f"{TITLES[each]} upstream" for each in SERVED)
+    upstreams = " | ".join(f"{TITLES[each]} upstream" for each in PROTOCOLS)
     yield f"| feature | {upstreams} |"
-    yield "|---" * (len(SERVED) + 1) + "|"
+    yield "|---" * (len(PROTOCOLS) + 1) + "|"
     for feature in FEATURES:
-        row = [str(cells[client, each, feature.name]) for each in SERVED]
+        row = [str(cells[client, each, feature.name]) for each in PROTOCOLS]
         yield f"| {feature.name} | {' | '.join(row)} |"
 
 

@@ -27,7 +27,8 @@ from tests.pairs.features import BERN, WEATHER, ZURICH
 from tests.pairs.vendors import Said, Turn, frames, protocol_of, streams, whole
 from tests.pairs.wires import read
 from tests.pairs.world import (
-    SERVED,
+    OLD_GEMINI,
+    PROTOCOLS,
     World,
     both_ways,
     every_client,
@@ -68,51 +69,50 @@ async def test_parallel_calls_of_one_function_are_both_kept(
     assert sent.of("result") == [("call_1", "sun"), ("call_2", "rain")]
 
 
-if "gemini" in SERVED:
+@every_client
+@both_ways
+async def test_parallel_calls_that_gemini_gave_no_ids_are_both_kept(
+    client: ProtocolName, stream: bool, world: World
+) -> None:
+    calls = (Said("", "weather", ZURICH.pieces), Said("", "weather", BERN.pieces))
+    turn = Turn(calls=calls)
+    heard = await world.ask(client, "gemini", WITH_TOOL, turn, stream=stream)
+    first, then = heard.calls
+    assert (first.arguments, then.arguments) == ({"city": "Zürich"}, {"city": "Bern"})
+    if client != "gemini":
+        assert first.id
+        assert then.id
+        assert first.id != then.id
+    results = (
+        Result(first.id, "weather", (Words("sun"),)),
+        Result(then.id, "weather", (Words("rain"),)),
+    )
+    again = Ask(turns=(user("Hi"), Back(heard.native), *results), tools=(WEATHER,))
+    await world.ask(client, "gemini", again, Turn(words=("x",)), stream=stream)
+    sent = read("gemini", world.body)
+    assert [each[2] for each in sent.of("call")] == [{"city": "Zürich"}, {"city": "Bern"}]
+    assert [each[1] for each in sent.of("result")] == ["sun", "rain"]
 
-    @every_client
-    @both_ways
-    async def test_parallel_calls_that_gemini_gave_no_ids_are_both_kept(
-        client: ProtocolName, stream: bool, world: World
-    ) -> None:
-        calls = (Said("", "weather", ZURICH.pieces), Said("", "weather", BERN.pieces))
-        turn = Turn(calls=calls)
-        heard = await world.ask(client, "gemini", WITH_TOOL, turn, stream=stream)
-        first, then = heard.calls
-        assert (first.arguments, then.arguments) == ({"city": "Zürich"}, {"city": "Bern"})
-        if client != "gemini":
-            assert first.id
-            assert then.id
-            assert first.id != then.id
-        results = (
-            Result(first.id, "weather", (Words("sun"),)),
-            Result(then.id, "weather", (Words("rain"),)),
-        )
-        again = Ask(turns=(user("Hi"), Back(heard.native), *results), tools=(WEATHER,))
-        await world.ask(client, "gemini", again, Turn(words=("x",)), stream=stream)
-        sent = read("gemini", world.body)
-        assert [each[2] for each in sent.of("call")] == [{"city": "Zürich"}, {"city": "Bern"}]
-        assert [each[1] for each in sent.of("result")] == ["sun", "rain"]
 
-    @every_upstream
-    async def test_parallel_calls_of_a_gemini_client_without_ids_are_both_kept(
-        upstream: ProtocolName, world: World
-    ) -> None:
-        turns = (
-            user("Weather?"),
-            assistant(Use("", "weather", {"city": "Zürich"}), Use("", "weather", {"city": "Bern"})),
-            Result("", "weather", (Words("sun"),)),
-            Result("", "weather", (Words("rain"),)),
-        )
-        heard = await world.ask("gemini", upstream, Ask(turns=turns, tools=(WEATHER,)))
-        assert heard.error is None
-        sent = read(upstream, world.body)
-        assert [each[2] for each in sent.of("call")] == [{"city": "Zürich"}, {"city": "Bern"}]
-        assert [each[1] for each in sent.of("result")] == ["sun", "rain"]
-        if upstream != "gemini":
-            ids = [each[0] for each in sent.of("call")]
-            assert ids == [each[0] for each in sent.of("result")]
-            assert len(set(ids)) == 2
+@every_upstream
+async def test_parallel_calls_of_a_gemini_client_without_ids_are_both_kept(
+    upstream: ProtocolName, world: World
+) -> None:
+    turns = (
+        user("Weather?"),
+        assistant(Use("", "weather", {"city": "Zürich"}), Use("", "weather", {"city": "Bern"})),
+        Result("", "weather", (Words("sun"),)),
+        Result("", "weather", (Words("rain"),)),
+    )
+    heard = await world.ask("gemini", upstream, Ask(turns=turns, tools=(WEATHER,)))
+    assert heard.error is None
+    sent = read(upstream, world.body)
+    assert [each[2] for each in sent.of("call")] == [{"city": "Zürich"}, {"city": "Bern"}]
+    assert [each[1] for each in sent.of("result")] == ["sun", "rain"]
+    if upstream != "gemini":
+        ids = [each[0] for each in sent.of("call")]
+        assert ids == [each[0] for each in sent.of("result")]
+        assert len(set(ids)) == 2
 
 
 @every_pair
@@ -201,6 +201,20 @@ async def test_const_in_a_schema_keeps_its_meaning(
     assert read(upstream, world.body).tools["pick"] == schema
 
 
+@pytest.mark.parametrize("client", [each for each in PROTOCOLS if each != "gemini"])
+async def test_const_keeps_its_meaning_in_the_restricted_schema_of_gemini(
+    client: ProtocolName, world: World
+) -> None:
+    schema = {"type": "object", "properties": {"kind": {"const": "a"}}, "required": ["kind"]}
+    await world.clients.ask(client, OLD_GEMINI, Ask(tools=(Tool("pick", schema),)))
+    (declared,) = world.body["tools"][0]["functionDeclarations"]
+    assert declared["parameters"] == {
+        "type": "OBJECT",
+        "properties": {"kind": {"type": "STRING", "enum": ["a"]}},
+        "required": ["kind"],
+    }
+
+
 @every_pair
 async def test_pictures_in_results_of_tools_reach_the_model(
     client: ProtocolName, upstream: ProtocolName, world: World
@@ -249,7 +263,7 @@ async def test_answer_of_calls_alone_holds_no_empty_text(
         assert [item.type for item in heard.raw.output] == ["function_call"]
 
 
-@pytest.mark.parametrize("client", [each for each in SERVED if each != "openai-chat"])
+@pytest.mark.parametrize("client", [each for each in PROTOCOLS if each != "openai-chat"])
 @both_ways
 async def test_empty_texts_of_a_chat_upstream_are_swallowed(
     client: ProtocolName, stream: bool, world: World

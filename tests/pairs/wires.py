@@ -193,7 +193,25 @@ def _messages_content(who: str, content: Any) -> Iterator[Item]:
 # --- Gemini -----------------------------------------------------------------------------
 
 
+_AS_THEY_ARE = ("args", "response", "parametersJsonSchema", "responseJsonSchema")
+
+
+def _camel(value: Any) -> Any:
+    """Return a body in the usual spelling: the vendor takes snake case too, its SDK mixes both."""
+    if isinstance(value, list):
+        return [_camel(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    out = {}
+    for name, inner in value.items():
+        head, *rest = name.split("_")
+        usual = head + "".join(word.title() for word in rest)
+        out[usual] = inner if usual in _AS_THEY_ARE else _camel(inner)
+    return out
+
+
 def _gemini(body: Any) -> Sent:
+    body = _camel(body)
     config = body.get("generationConfig") or {}
     sent = Sent(cap=config.get("maxOutputTokens"), stop=config.get("stopSequences") or [])
     system = body.get("systemInstruction") or {"parts": []}

@@ -13,7 +13,6 @@ import pytest
 from kurolproxy.app import Gateway
 from kurolproxy.config.load import parse
 from kurolproxy.ir import ProtocolName
-from kurolproxy.protocols.registry import CODECS
 from tests.conftest import PLANTED_KEY, new_key
 from tests.fakes.upstream import FakeUpstream, SeenRequest
 from tests.pairs.asks import Ask, Heard
@@ -21,8 +20,7 @@ from tests.pairs.clients import Clients
 from tests.pairs.vendors import Turn, vendor
 
 PROTOCOLS: tuple[ProtocolName, ...] = ("openai-chat", "openai-responses", "anthropic", "gemini")
-SERVED = tuple(name for name in PROTOCOLS if name in CODECS)
-PAIRS = [(client, upstream) for client in SERVED for upstream in SERVED]
+PAIRS = [(client, upstream) for client in PROTOCOLS for upstream in PROTOCOLS]
 SHORT: Mapping[ProtocolName, str] = {
     "openai-chat": "chat",
     "openai-responses": "responses",
@@ -44,6 +42,9 @@ _TRAITS: Mapping[ProtocolName, str] = {
     "gemini": "tool_result_media = true",
 }
 
+OLD_GEMINI = "model-gemini-legacy"
+"""A model behind a Gemini backend that knows the restricted schema only."""
+
 
 def _name(pair: tuple[ProtocolName, ProtocolName]) -> str:
     return f"{SHORT[pair[0]]}-{SHORT[pair[1]]}"
@@ -58,8 +59,10 @@ def pairs(some: Sequence[tuple[ProtocolName, ProtocolName]]) -> pytest.MarkDecor
 every_pair = pairs(PAIRS)
 every_cross = pairs([pair for pair in PAIRS if pair[0] != pair[1]])
 """The pairs that need a translation."""
-every_client = pytest.mark.parametrize("client", SERVED, ids=[SHORT[each] for each in SERVED])
-every_upstream = pytest.mark.parametrize("upstream", SERVED, ids=[SHORT[each] for each in SERVED])
+every_client = pytest.mark.parametrize("client", PROTOCOLS, ids=[SHORT[each] for each in PROTOCOLS])
+every_upstream = pytest.mark.parametrize(
+    "upstream", PROTOCOLS, ids=[SHORT[each] for each in PROTOCOLS]
+)
 both_ways = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 in_one_loop = pytest.mark.asyncio(loop_scope="module")
 """The tests of a module share its gateway, so they share its loop."""
@@ -83,20 +86,26 @@ name = "default"
 models = ["*"]
 requests_per_minute = 1000000
 """
-    for name in SERVED:
+    for name in PROTOCOLS:
         traits = f"reasoning_family = '{FAMILIES[name]}', {_TRAITS[name]}"
-        target = f"upstream = '{SHORT[name]}', model = 'plain', {traits}"
         text += f"""
 [[upstreams]]
 name = "{SHORT[name]}"
 base_url = "{base_url}"
 protocols = ["{name}"]
 api_keys = ["{PLANTED_KEY}"]
+"""
+        text += _model(model_of(name), name, traits)
+    return text + _model(OLD_GEMINI, "gemini", "gemini_schema = 'legacy'")
+
+
+def _model(id_: str, upstream: ProtocolName, traits: str) -> str:
+    target = f"upstream = '{SHORT[upstream]}', model = 'plain', {traits}"
+    return f"""
 [[models]]
-id = "{model_of(name)}"
+id = "{id_}"
 targets = [{{ {target} }}]
 """
-    return text
 
 
 @dataclass(slots=True)
