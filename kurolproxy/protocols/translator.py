@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from kurolproxy.errors import BadRequest, GatewayError
-from kurolproxy.ir import Failure, ReasoningWish, Request, StreamEvent, Usage
+from kurolproxy.ir import Failure, ReasoningWish, Request, Start, StreamEvent, Usage
 from kurolproxy.protocols import wire
 from kurolproxy.protocols.asked import Asked
 from kurolproxy.protocols.base import (
@@ -67,6 +67,13 @@ class Rewriter(Protocol):
     @property
     def emitted_bytes(self) -> int:
         """Bytes of text, reasoning and arguments so far, for an estimate."""
+        ...
+
+    def opening(self) -> bytes:
+        """Return the first event of an answer of which nothing came yet.
+
+        It is not written again later. Where bytes travel, it is the upstream's: b"".
+        """
         ...
 
     def feed(self, data: bytes) -> bytes:
@@ -224,6 +231,13 @@ def translate(
         request = replace(request, model=asked.model, stream=asked.stream)
     if around.output_cap is not None:
         request = replace(request, max_tokens=around.output_cap)
+    if request.n > 1:
+        # One answer is all that the neutral form holds: the others would be paid and lost.
+        name = request.names.get("n", "n")
+        raise BadRequest(
+            f"{name}: several answers at once need an upstream of the client's own protocol.",
+            param=name,
+        )
     request = normalise(request)
     reader = Reader(request)
     outgoing = upstream.encode_request(reader, view)
@@ -293,6 +307,10 @@ class PassRewriter:
         """About how many bytes of text were produced."""
         return self._scanner.emitted_bytes
 
+    def opening(self) -> bytes:
+        """Return nothing: only the upstream knows the id of its answer."""
+        return b""
+
     def feed(self, data: bytes) -> bytes:
         """Return whole frames for the client: ``data`` itself when nothing had to change."""
         try:
@@ -344,7 +362,7 @@ def _whole(frame: bytes) -> bool:
 class TranslateRewriter:
     """Different protocols: decode, filter, encode; frames of one read go out in one write."""
 
-    __slots__ = ("_decoder", "_encoder", "_meter", "_pending", "_pipeline")
+    __slots__ = ("_decoder", "_encoder", "_meter", "_opened", "_pending", "_pipeline")
 
     def __init__(self, translation: Translation, pending: list[StreamEvent] | None = None) -> None:
         answer = translation.answer()
@@ -352,6 +370,7 @@ class TranslateRewriter:
         self._encoder = translation.client.encoder(answer)
         self._pipeline = translation.pipeline(answer)
         self._meter = self._pipeline.meter
+        self._opened = False
         self._pending = pending
 
     @property
@@ -379,6 +398,11 @@ class TranslateRewriter:
         """Bytes of text, reasoning and arguments so far."""
         return self._meter.emitted_bytes
 
+    def opening(self) -> bytes:
+        """Begin the answer before the upstream does."""
+        self._opened = True
+        return self._encoder.encode([Start()])
+
     def feed(self, data: bytes) -> bytes:
         """Return the client's frames for what ``data`` completes."""
         return self._write(self._decoder.feed(data))
@@ -400,4 +424,6 @@ class TranslateRewriter:
         passed = self._pipeline.feed(events)
         if passed and isinstance(passed[-1], Failure):
             passed = passed[:-1]
+        if self._opened and passed and isinstance(passed[0], Start):
+            passed = passed[1:]
         return self._encoder.encode(passed) if passed else b""

@@ -187,3 +187,30 @@ async def test_key_in_the_query_is_never_sent_on_nor_logged(
     # Only Gemini's own routes take it.
     async with http.post(f"{vendors.base_url}/v1/messages?key={vendors.key}", json=BODY) as got:
         assert got.status == 401
+
+
+@pytest.mark.parametrize("config_name", ["generationConfig", "generation_config"])
+async def test_several_answers_are_refused_where_only_one_could_be_given(
+    config_name: str, vendors: Running, fake: FakeUpstream, http: aiohttp.ClientSession
+) -> None:
+    fake.always(json_answer(WHOLE))
+    wanted = {**BODY, config_name: {"candidateCount": 2}}
+    status, body, _ = await post(http, vendors, "/v1beta/models/h-model:generateContent", wanted)
+    assert status == 400
+    assert "candidateCount" in json.loads(body)["error"]["message"]
+    assert not fake.requests
+    # Its own vendor may give as many as it likes.
+    status, _, _ = await post(http, vendors, "/v1beta/models/g-model:generateContent", wanted)
+    assert (status, fake.last.json) == (200, wanted)
+
+
+async def test_several_answers_of_a_chat_client_do_not_reach_gemini(
+    vendors: Running, fake: FakeUpstream, http: aiohttp.ClientSession
+) -> None:
+    body = {"model": "g-model", "messages": [{"role": "user", "content": "Hi"}], "n": 2}
+    headers = {"authorization": f"Bearer {vendors.key}"}
+    url = vendors.base_url + "/v1/chat/completions"
+    async with http.post(url, json=body, headers=headers) as got:
+        assert got.status == 400
+        assert (await got.json())["error"]["param"] == "n"
+    assert not fake.requests
