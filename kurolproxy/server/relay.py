@@ -143,10 +143,14 @@ class Relay:
         self._extend()
 
     def _show_life(self) -> None:
-        """Feed a silence; what is held goes out first where the protocol wants it so."""
-        if self._held and self._exchange.endpoint.codec.ping_opens:
-            self._open = True
-            self._give(b"", flush=True)
+        """Feed a silence; the answer's beginning goes out first where the protocol wants it."""
+        if self._exchange.endpoint.codec.ping_opens and not self._open:
+            # Comments may be held too, they begin nothing.
+            began = any(b"data:" in each for each in self._held)
+            opening = b"" if began else self._rewriter.opening()
+            if began or opening:
+                self._open = True
+                self._give(opening, flush=True)
         self._exchange.show_life()
 
     def _step(self, data: bytes) -> bool:

@@ -16,6 +16,7 @@ from tests.fakes.upstream import FakeUpstream
 
 CHAT = "/v1/chat/completions"
 MESSAGES = "/v1/messages"
+RESPONSES = "/v1/responses"
 PAIRS = [(path, model) for path in (CHAT, MESSAGES) for model in ("c-model", "m-model")]
 pairs = pytest.mark.parametrize(("path", "model"), PAIRS)
 
@@ -244,6 +245,33 @@ async def test_silence_is_fed_and_the_answer_still_comes_whole(
     # Once the stream has begun, each protocol has its own sign of life.
     sign = b"event: ping\n" if path == MESSAGES else b": ping\n\n"
     assert sign in after
+
+
+@pytest.mark.parametrize("begun", [False, True])
+@pytest.mark.parametrize("model", ["c-model", "m-model"])
+async def test_responses_are_kept_alive_by_events_behind_their_first_one(
+    model: str, begun: bool, start: Starter, fake: FakeUpstream, http: aiohttp.ClientSession
+) -> None:
+    gateway = await start(toml(fake.base_url, server="keepalive_interval_s = 0.2"))
+    quiet: list[Step] = [*begin(model), 0.7] if begun else [0.7, *begin(model)]
+    fake.answer(stream_answer([*quiet, *words(model, ["a"]), *end(model)]))
+    body = {"model": model, "stream": True, "input": "x"}
+    got = await ask(http, gateway, RESPONSES, body)
+    events = [line[7:].decode() for line in got.data.split(b"\n") if line.startswith(b"event: ")]
+    assert events[:3] == ["response.created", "response.in_progress", "keepalive"]
+    assert events.count("response.created") == 1
+    assert events[-1] == "response.completed"
+
+
+async def test_failure_behind_the_first_event_of_responses_is_in_band(
+    start: Starter, fake: FakeUpstream, http: aiohttp.ClientSession
+) -> None:
+    gateway = await start(toml(fake.base_url, server="keepalive_interval_s = 0.2"))
+    fake.always(lambda _: stream_answer([0.5], end="eof"))
+    got = await ask(http, gateway, RESPONSES, {"model": "c-model", "stream": True, "input": "x"})
+    events = [line[7:].decode() for line in got.data.split(b"\n") if line.startswith(b"event: ")]
+    assert events.count("response.created") == 1
+    assert events[-2:] == ["response.failed", "error"]
 
 
 @pytest.mark.parametrize("after_content", [False, True])
