@@ -48,13 +48,16 @@ def _read(assembly: Assembly, body: dict[str, Any]) -> None:
 def encode_response(response: Response, answer: AnswerContext) -> bytes:
     """Write a whole answer."""
     id_ = answer.new_id("msg_")
-    content = [_block(block, answer) for block in response.blocks]
+    content = [block for each in response.blocks if (block := _block(each, answer)) is not None]
+    # As in a stream: an answer does not end with a proof of what nobody reads.
+    while len(content) > 1 and content[-1].get("thinking") == "":
+        content.pop()
     body = {
         "id": id_,
         "type": "message",
         "role": "assistant",
         "model": answer.model,
-        "content": [block for block in content if block is not None],
+        "content": content,
         **stop_fields(response.finish),
         "usage": encode_usage(response.usage),
     }

@@ -3,7 +3,9 @@
 States: before ``Start``; between blocks; a block announced but not written (nothing has
 come of it yet); a block written. A block of which nothing comes is never written, so that
 indexes have no gap and no client gets an empty text block, which the vendor would refuse
-when it came back.
+when it came back. A proof without a thought, behind something that was said, waits for the
+block after it and goes with the answer's end: Claude Code prints what the last block says
+(Gemini proves its text there, tests/clients).
 
 Source: https://platform.claude.com/docs/en/build-with-claude/streaming
 """
@@ -75,6 +77,8 @@ class MessagesEncoder:
         # What stands before the text of a delta; None while none may be written.
         self._head: bytes | None = None
         self._hidden: list[str] = []
+        # A block that only proves something, until another one follows it.
+        self._late = b""
         # The bare input of a custom tool: it goes out wrapped, in one piece.
         self._bare: list[str] | None = None
         self._usage: Usage | None = None
@@ -127,6 +131,7 @@ class MessagesEncoder:
         return b""
 
     def _finish(self, event: Finish) -> bytes:
+        self._late = b""
         fields = {"delta": stop_fields(event), "usage": encode_usage(self._usage)}
         return _frame("message_delta", fields) + _MESSAGE_STOP
 
@@ -144,9 +149,10 @@ class MessagesEncoder:
 
     def _write_start(self, content: bytes) -> bytes:
         self._written = True
+        late, self._late = self._late, b""
         if self._kind is not None and not self._hides and self._bare is None:
             self._head = self._delta_head(_DELTAS[self._kind])
-        return (
+        return late + (
             b'event: content_block_start\ndata: {"type":"content_block_start","index":%d,'
             b'"content_block":%b}\n\n' % (self._index, content)
         )
@@ -182,9 +188,14 @@ class MessagesEncoder:
         if self._kind != "reasoning":
             return b""
         token = seal_token(event.seal, "".join(self._hidden))
+        waits = not self._written and self._index > 0
         start = self._opened()
         head = self._delta_head(b'"signature_delta","signature":')
-        return start + head + wire.quote(token) + b"}}\n\n"
+        frames = start + head + wire.quote(token) + b"}}\n\n"
+        if not waits:
+            return frames
+        self._late = frames
+        return b""
 
     def _cited(self, event: Cited) -> bytes:
         start = self._opened()
@@ -200,9 +211,13 @@ class MessagesEncoder:
             return b""
         rest = self._bare_input()
         self._index += 1
-        return rest + (
+        stop = (
             b'event: content_block_stop\ndata: {"type":"content_block_stop","index":%d}\n\n' % index
         )
+        if self._late:
+            self._late += stop
+            return b""
+        return rest + stop
 
     def _bare_input(self) -> bytes:
         if self._bare is None:

@@ -115,3 +115,10 @@ def test_input_with_an_integer_of_more_than_64_bits_is_written_as_it_came() -> N
 def test_arguments_that_are_no_object_stay_text_whatever_they_hold(args: str) -> None:
     (block,) = write(Block("tool", args, ToolHead("toolu_1", "f")))
     assert block["input"] == {"input": args}
+
+
+def test_proof_without_a_thought_does_not_end_an_answer() -> None:
+    proof, text = Block("reasoning", "", seal=SEAL), Block("text", "Hi")
+    assert [each["type"] for each in write(text, proof)] == ["text"]
+    assert [each["type"] for each in write(text, proof, text)] == ["text", "thinking", "text"]
+    assert [each["type"] for each in write(proof)] == ["thinking"]

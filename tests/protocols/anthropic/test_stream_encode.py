@@ -374,3 +374,24 @@ def test_any_whole_answer_can_be_written(text: str, name: str, args: str) -> Non
     call = Block("tool", args, ToolHead(name, name))
     finish = Finish("content_filter", detail=text)
     json.loads(CODEC.encode_response(Response("", "", (cited, call), None, finish), context()))
+
+
+PROVED = [BlockStart(1, "reasoning"), Sealed(1, SEAL), BlockEnd(1)]
+TOOL = [BlockStart(2, "tool", ToolHead("call_1", "get")), Delta(2, "{}"), BlockEnd(2)]
+
+
+@pytest.mark.parametrize(
+    ("behind", "kinds"),
+    [
+        (PROVED, ["text"]),
+        ([*PROVED, *TOOL], ["text", "thinking", "tool_use"]),
+        ([BlockStart(1, "reasoning"), Delta(1, "hm"), *PROVED[1:]], ["text", "thinking"]),
+    ],
+    ids=["at the end", "before a call", "with its thought"],
+)
+def test_proof_without_a_thought_does_not_end_an_answer(
+    behind: list[StreamEvent], kinds: list[str]
+) -> None:
+    said: list[StreamEvent] = [Start(), BlockStart(0, "text"), Delta(0, "Hi"), BlockEnd(0)]
+    message = sdk_message(write([*said, *behind, Finish("stop")]))
+    assert [each.type for each in message.content] == kinds
