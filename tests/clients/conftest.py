@@ -114,6 +114,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             if "client" in told:
                 done = told["task"] if outcome == "passed" else f"{told['task']} FAILED"
                 cells.setdefault((told["client"], told["upstream"]), []).append(done)
+    if not cells:
+        return
     clients = sorted({client for client, _ in cells}, key=str.lower)
     for row in [("client", *UPSTREAMS), ("---",) * (1 + len(UPSTREAMS))]:
         terminalreporter.write_line(f"| {' | '.join(row)} |")

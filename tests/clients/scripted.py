@@ -61,8 +61,10 @@ class Script:
 
     @property
     def results(self) -> list[Result]:
-        """What the client's tools answered, as the last request tells it."""
-        return [result for turn in self.asks[-1].turns for result in turn.results]
+        """What the client's tools answered, as the last request of the task tells it."""
+        # A request for a title offers no tools, and may come at any time.
+        asks = [ask for ask in self.asks if ask.tools]
+        return [result for turn in asks[-1].turns for result in turn.results] if asks else []
 
     def _turn(self, ask: Ask) -> Call | Words:
         if not any(str(self.path) in turn.text for turn in ask.turns if turn.role == "user"):
