@@ -323,12 +323,14 @@ class PassedAnswer:
 
     Attributes:
         emitted_bytes: of what was said; counted only when there is no usage.
+        recode: no client reads this form of it: it is decoded and encoded once more.
     """
 
     body: bytes
     usage: Usage | None = None
     failure: str | None = None
     emitted_bytes: int = 0
+    recode: bool = False
 
 
 # --- reading wire objects ---------------------------------------------------------------

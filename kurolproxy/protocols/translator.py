@@ -125,8 +125,9 @@ class Translation:
         """Return the client's form of a whole JSON answer."""
         if self.passed:
             answer = self.client.passed_answer(data, self.view.public_model)
-            failure = Failure(answer.failure) if answer.failure is not None else None
-            return Whole(answer.body, answer.usage, answer.emitted_bytes, failure)
+            if not answer.recode:
+                failure = Failure(answer.failure) if answer.failure is not None else None
+                return Whole(answer.body, answer.usage, answer.emitted_bytes, failure)
         return self._gathered(self._document_events(data))
 
     def gather(self, data: bytes) -> Whole:

@@ -280,6 +280,8 @@ def passed_answer(body: bytes, public_model: str) -> PassedAnswer:
         value = wire.load_upstream(body)
     except wire.WireError as error:
         return PassedAnswer(b"", failure=f"the upstream's answer is {error}")
+    if _is_unreadable(value):
+        return PassedAnswer(b"", recode=True)
     failure = _failure(value)
     if failure is not None:
         usage = read_usage(value.get("usageMetadata")) if isinstance(value, dict) else None
@@ -291,6 +293,18 @@ def passed_answer(body: bytes, public_model: str) -> PassedAnswer:
     if isinstance(model, str) and model != public_model:
         body = _spliced(body, public_model)
     return PassedAnswer(body, usage, emitted_bytes=said)
+
+
+def _is_unreadable(value: Any) -> bool:
+    """Return whether no SDK of the vendor reads an answer, although it is one.
+
+    Vertex writes enums as numbers where a URL asks for that, and a stream as an array.
+    """
+    if isinstance(value, list):
+        return bool(value) and read_error(value) is None
+    return isinstance(value, dict) and any(
+        type(each.get("finishReason")) is int for each in candidates(value)
+    )
 
 
 def _failure(value: Any) -> Failure | None:

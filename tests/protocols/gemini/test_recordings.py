@@ -160,6 +160,10 @@ def test_recorded_answer_is_read_and_written(seen: Recording) -> None:
 def test_recorded_answer_passes_with_the_public_model_only(seen: Recording) -> None:
     found = passed_answer(seen.response, "public")
     assert found.failure is None
+    # Enums as numbers, which no SDK reads, are written once more as words.
+    assert found.recode == ("enum-encoding" in seen.path)
+    if found.recode:
+        return
     wanted = expected(seen).usage
     assert found.usage == (None if wanted is None else Usage(*wanted))
     before, after = json.loads(seen.response), json.loads(found.body)
