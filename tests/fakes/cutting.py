@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterator
+from typing import cast
 
 from tests.fakes.answers import PLANTED, Answer
 
@@ -59,8 +60,8 @@ class _Connection(asyncio.Protocol):
         self._pieces: Iterator[bytes] = iter(())
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports are no subclass of asyncio's.
+        self._transport = cast("asyncio.Transport", transport)
         self._siblings.add(self)
 
     def connection_lost(self, error: Exception | None) -> None:
