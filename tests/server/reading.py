@@ -16,7 +16,7 @@ from tests.server.reading_chat import read_chat
 from tests.server.reading_gemini import read_gemini
 from tests.server.reading_messages import read_messages
 from tests.server.reading_responses import read_responses
-from tests.server.seen import Seen
+from tests.server.seen import PROMPT, Seen
 
 CLIENTS: Mapping[str, Callable[..., Awaitable[None]]] = {
     "chat": read_chat,
@@ -61,6 +61,19 @@ class Readers:
         except (openai.APIError, anthropic.APIError, google_errors.APIError) as error:
             _failed(seen, error)
         return seen
+
+    async def count(self, client: str, model: str) -> int:
+        """Count the tokens of a prompt through one SDK; Chat has no call for it."""
+        sdk: Any = self._sdks[client]
+        if client == "messages":
+            counted = await sdk.messages.count_tokens(model=model, messages=PROMPT)
+            return int(counted.input_tokens)
+        if client == "responses":
+            return int(
+                (await sdk.responses.input_tokens.count(model=model, input="x")).input_tokens
+            )
+        counted = await sdk.aio.models.count_tokens(model=model, contents="x")
+        return int(counted.total_tokens)
 
     async def close(self) -> None:
         """Close the connections of all of them."""

@@ -35,12 +35,9 @@ from tests.server.seen import Seen
 SMALL = 12_000
 
 COUNTING = ("/count_tokens", ":countTokens")
-RECORDINGS = [
-    seen
-    for protocol in PROTOCOLS
-    for seen in select(protocol=protocol)
-    if not seen.path.partition("?")[0].endswith(COUNTING)
-]
+EVERY = [seen for protocol in PROTOCOLS for seen in select(protocol=protocol)]
+COUNTED = [seen for seen in EVERY if seen.path.partition("?")[0].endswith(COUNTING)]
+RECORDINGS = [seen for seen in EVERY if seen not in COUNTED]
 
 pytestmark = [needs_recordings, pytest.mark.asyncio(loop_scope="module")]
 
@@ -124,6 +121,19 @@ async def test_client_sees_what_was_recorded(seen: Recording, client: str, stage
             got = await stage.readers.ask(client, f"{seen.protocol}-model", stream=stream, **more)
             check(seen, client, want, got)
     await soon(lambda: stage.gateway.state.admission.reserved == 0)
+
+
+@pytest.mark.parametrize("client", ["messages", "responses", "gemini"])
+@pytest.mark.parametrize("seen", COUNTED, ids=ids(COUNTED))
+async def test_client_is_told_what_was_counted(seen: Recording, client: str, stage: Stage) -> None:
+    stage.vendor.answer = replay(seen, cut=1)
+    counted = await stage.readers.count(client, f"{seen.protocol}-model")
+    usage = expected(seen).usage
+    if usage is not None:
+        assert counted == usage.prompt
+    else:
+        # The vendor refused to count: the caller gets our estimate.
+        assert counted > 0
 
 
 def check(seen: Recording, client: str, want: Expected, got: Seen) -> None:
