@@ -246,8 +246,11 @@ class Assembly:
         if kind is None:
             # What the vendor's own tools did; the words around it stand in text blocks.
             self._blocks[index] = None
-            return
-        self._add(index, _block(kind, content))
+        elif kind == "tool" and not _text(content, "name"):
+            # No client could tell which of its tools is meant.
+            self.fail("a tool call came without a name")
+        else:
+            self._add(index, _block(kind, content))
 
     def _add(self, index: int | None, block: _Block) -> None:
         self._blocks[index] = block

@@ -136,6 +136,13 @@ def test_stray_piece_of_a_call_breaks_the_answer_off(pieces: tuple[bytes, ...]) 
     check_guarantees(events)
 
 
+@pytest.mark.parametrize("name", [{}, {"name": ""}, {"name": None}, {"name": 5}], ids=str)
+def test_call_without_a_name_breaks_the_answer_off(name: dict[str, Any]) -> None:
+    events = read(start(), opened(0, type="tool_use", id="t", **name, input={}), end())
+    assert events[-1] == Failure("a tool call came without a name")
+    check_guarantees(events)
+
+
 def test_arguments_said_twice_count_once() -> None:
     events = read(
         start(),
