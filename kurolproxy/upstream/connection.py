@@ -40,7 +40,7 @@ class Owner(Protocol):
     """Who keeps the connections."""
 
     def opened(self, connection: Connection) -> None:
-        """Know of a connection from its beginning."""
+        """Know of a connection from its first request on."""
         ...
 
     def free(self, connection: Connection) -> None:
@@ -255,6 +255,8 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None or transport.is_closing():
             raise self._unasked()
+        # Not before: of a dial that is cancelled uvloop tells the beginning but not the end.
+        self._owner.opened(self)
         answer = self._answer = StreamedAnswer(self, self._loop)
         self._heard = self._left = False
         self._head_bytes = self._tail = 0
@@ -326,7 +328,6 @@ class Connection(asyncio.Protocol):
         """Take the transport."""
         # uvloop's transports are no subclass of asyncio's.
         self._transport = cast("asyncio.Transport", transport)
-        self._owner.opened(self)
 
     def data_received(self, data: bytes) -> None:
         """Read what came."""
@@ -396,6 +397,9 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """It takes more."""
         self._writing_paused = False
+        self._wake_writer()
+
+    def _wake_writer(self) -> None:
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
         self._writable = None
@@ -411,7 +415,7 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep what we look at."""
-        if not self._in_head or self._answer is None:
+        if not self._in_head or self._answer is None or self._answer.whole:
             return
         kept = _KEPT.get(name.lower())
         if kept is not None:
@@ -424,7 +428,7 @@ class Connection(asyncio.Protocol):
         self._in_head = False
         status: int = self._parser.get_status_code()
         answer = self._answer
-        if answer is None or (status < 200 and status != _SWITCHING):
+        if answer is None or answer.whole or (status < 200 and status != _SWITCHING):
             return
         headers = answer.headers
         encoding = headers.get("transfer-encoding", "chunked")
@@ -435,6 +439,8 @@ class Connection(asyncio.Protocol):
             "transfer-encoding" in headers or "content-length" in headers or status in _EMPTY_STATUS
         )
         answer.status = status
+        # Who answers early may read no more of the request.
+        self._wake_writer()
 
     def on_body(self, data: bytes) -> None:
         """Collect the pieces of one read."""

@@ -93,7 +93,7 @@ class DirectClient:
     # --- for the connections ------------------------------------------------------
 
     def opened(self, connection: Connection) -> None:
-        """Know of a connection from its beginning."""
+        """Know of a connection from its first request on."""
         self._all.add(connection)
 
     def free(self, connection: Connection) -> None:

@@ -255,6 +255,51 @@ async def test_answer_over_the_limit_is_refused(client: DirectClient) -> None:
         answer.close()
 
 
+async def test_answer_that_begins_before_the_end_of_the_request_is_read_on(
+    client: DirectClient,
+) -> None:
+    done = asyncio.Event()
+
+    def unsent() -> int:
+        return sum(each._transport.get_write_buffer_size() for each in client._all)  # type: ignore[union-attr]
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        before = 0
+        while before == 0 or unsent() != before:  # until the sender is stuck
+            before = unsent()
+            await asyncio.sleep(0.02)
+        writer.write(head("content-length: 8", status="400 Bad Request") + b"half")
+        await done.wait()  # and reads nothing more
+        writer.write(b"more")
+        await writer.drain()
+        writer.transport.abort()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            answer = await client.send(call(url, bytes(64_000_000)))
+            assert (answer.status, await answer.read()) == (400, b"half")
+            done.set()
+            assert await answer.read() == b"more"
+        answer.close()
+    finally:
+        done.set()
+        server.close()
+        await server.wait_closed()
+
+
+async def test_second_answer_changes_nothing_of_the_first(client: DirectClient) -> None:
+    second = head("content-length: 0", "content-type: text/html", status="500 No")
+    script = [READ, sized(b"ok", "content-type: application/json") + second]
+    async with RawUpstream(script) as upstream:
+        answer = await client.send(call(upstream.base_url))
+        assert (answer.status, answer.content_type) == (200, "application/json")
+        assert await answer.body(LIMIT) == b"ok"
+        answer.close()
+        await until(lambda: client.connections == 0)
+
+
 async def test_head_is_told(client: DirectClient) -> None:
     sent = head(
         "Content-Type: Text/Event-Stream; charset=utf-8", "Retry-After: 7",
@@ -371,6 +416,21 @@ async def test_left_answer_gives_its_connection_back_at_its_end(client: DirectCl
         await until(lambda: bool(client._free.get(call(upstream.base_url).address.origin)))
         assert await whole(client, upstream) == b"2"
         assert upstream.connections == 1
+
+
+async def test_dial_that_is_cancelled_at_any_moment_leaves_nothing(client: DirectClient) -> None:
+    async def leave(upstream: RawUpstream, turns: int) -> None:
+        task = asyncio.create_task(client.send(call(upstream.base_url)))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    async with RawUpstream([READ, 5.0]) as upstream:
+        # Many at once, so that the loop goes to the network between any two steps.
+        await asyncio.gather(*(leave(upstream, at % 40) for at in range(400)))
+        await until(lambda: client.connections == 0)
 
 
 @pytest.mark.parametrize("rest", [b"", b"ffff\r\n" + b"x" * 65_535 + b"\r\nffff\r\n" + b"x" * 9])
