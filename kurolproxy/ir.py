@@ -495,7 +495,8 @@ class Failure:
     Attributes:
         message: what the upstream said, not yet scrubbed; "" when it said nothing.
         kind: ``upstream_error``, ``overloaded``, ``rate_limited`` or ``bad_request``:
-            what the upstream's error was, for failover; the caller sees ``upstream_error``.
+            what the upstream's error was, for failover; the caller sees ``upstream_error``,
+            but for a prompt that its words call too long.
     """
 
     message: str

@@ -10,12 +10,14 @@ from kurolproxy.errors import (
     UpstreamError,
 )
 from kurolproxy.ir import Failure
+from kurolproxy.protocols import wire
 from kurolproxy.protocols.base import Codec, TargetView
 from kurolproxy.server.scrub import Scrubber
 from kurolproxy.upstream.client import Answer
 
 _REFUSED_CONTENT = (400, 413, 422)
 _OUR_CREDENTIAL = (401, 402, 403)
+_NOT_THE_PROMPT = ("overloaded", "rate_limited")
 _MAX_ERROR_BYTES = 1_048_576
 _MAX_RETRY_AFTER_S = 60.0
 
@@ -81,11 +83,29 @@ def _seconds(retry_after: str | None) -> float | None:
         return None
 
 
-def broken(failure: Failure, view: TargetView, scrubber: Scrubber) -> UpstreamError:
-    """Return the caller's error for an answer that failed after its head."""
+def broken(
+    failure: Failure, codec: Codec, view: TargetView, scrubber: Scrubber, *, content: bool
+) -> GatewayError:
+    """Return the caller's error for an answer that failed after its head.
+
+    OpenAI says of a stream that the prompt is too long inside of it, behind a 200: while the
+    client saw nothing it is told so as by a status, for it then compacts its history.
+
+    Args:
+        codec: of the upstream.
+        content: the client got some of the answer.
+    """
     words = scrubber.clean(failure.message, inner=view.model, public=view.public_model)
     if not words:
         return UpstreamError("The upstream broke off its answer.")
-    error = UpstreamError(f"The upstream's answer failed: {words}")
+    too_long = not content and failure.kind not in _NOT_THE_PROMPT and _too_long(failure, codec)
+    said = f"The upstream's answer failed: {words}"
+    error = ContextTooLong(words) if too_long else UpstreamError(said)
     error.foreign = True
     return error
+
+
+def _too_long(failure: Failure, codec: Codec) -> bool:
+    # By hand: an upstream's words may hold what the serialiser refuses.
+    body = b'{"error":{"message":%b}}' % wire.quote(failure.message)
+    return codec.decode_error(400, body).too_long

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 
-from kurolproxy.errors import UpstreamError, UpstreamTimeout
+from kurolproxy.errors import GatewayError, UpstreamError, UpstreamTimeout
 from kurolproxy.ir import Failure
 from kurolproxy.policy.catalog import Target
 from kurolproxy.protocols.translator import Rewriter, Translation, Whole
@@ -244,8 +244,10 @@ class Relay:
         self._waits_for_client = False
         self._extend()
 
-    def _failed(self, failure: Failure) -> UpstreamError:
-        return broken(failure, self._translation.view, self._exchange.state.scrubber)
+    def _failed(self, failure: Failure) -> GatewayError:
+        translation, scrubber = self._translation, self._exchange.state.scrubber
+        codec, view = translation.upstream, translation.view
+        return broken(failure, codec, view, scrubber, content=self._showing)
 
     def _expired(self) -> Exception:
         if self._waits_for_client:
@@ -273,7 +275,8 @@ async def whole_answer(
     progress = exchange.progress
     progress.usage = whole.usage
     if whole.failure is not None:
-        raise broken(whole.failure, translation.view, exchange.state.scrubber)
+        codec, view, scrubber = translation.upstream, translation.view, exchange.state.scrubber
+        raise broken(whole.failure, codec, view, scrubber, content=False)
     progress.content = progress.finished = True
     progress.emitted_bytes = whole.emitted_bytes
     exchange.settle()
