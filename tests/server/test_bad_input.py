@@ -259,7 +259,8 @@ UNKNOWN = [
     ("TRACE", "/v1/chat/completions", 405, "invalid_request_error"),
     ("GET", "/v1/../etc/passwd", 404, "invalid_request_error"),
     ("GET", "/%2e%2e/etc/passwd", 404, "invalid_request_error"),
-    ("POST", "/v1beta/models/x:generateContent", 405, None),
+    ("GET", "/v1/responses", 405, "invalid_request_error"),
+    ("PUT", "/v1beta/models/x:generateContent", 405, None),
     ("GET", "/v1beta/nothing", 404, None),
 ]
 
