@@ -12,7 +12,7 @@ import pytest
 
 from kurolproxy.config.load import parse
 from kurolproxy.config.presets import AVAILABLE, PRESETS, offered
-from kurolproxy.ir import ProtocolName, ModelTraits
+from kurolproxy.ir import ModelTraits, ProtocolName
 from kurolproxy.protocols import wire
 from kurolproxy.protocols.base import TargetView
 from kurolproxy.protocols.losses import Reader

@@ -237,6 +237,6 @@ async def test_client_that_leaves_while_an_upstream_counts_is_no_fault(
     task.cancel()
     await fake.client_gone()
     async with asyncio.timeout(5):
-        while '"client_gone"' not in gateway.lines():
+        while '"client_gone"' not in gateway.lines():  # noqa: ASYNC110  # it has no event
             await asyncio.sleep(0.01)
     assert gateway.gateway.state.admission.running == 0

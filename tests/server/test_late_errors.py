@@ -16,6 +16,7 @@ from tests.fakes.upstream import FakeUpstream
 from tests.server.test_stream_life import begin
 
 FAST = "keepalive_interval_s = 0.3"
+TOLD = r"broke off|in the middle"
 HEAD = {"id": "r", "object": "response", "status": "in_progress", "model": "plain", "output": []}
 CREATED = frame(
     {"type": "response.created", "sequence_number": 0, "response": HEAD}, "response.created"
@@ -55,7 +56,7 @@ async def test_chat_client_is_told(model: str, silent: Running, fake: FakeUpstre
         stream = await client.chat.completions.create(
             model=model, messages=[{"role": "user", "content": "Hi"}], stream=True
         )
-        with pytest.raises(openai.APIError, match="broke off|in the middle"):
+        with pytest.raises(openai.APIError, match=TOLD):
             async for _ in stream:
                 pass
 
@@ -65,10 +66,9 @@ async def test_responses_client_is_told(model: str, silent: Running, fake: FakeU
     fake.always(broken(fake, BEGINNINGS[model]))
     base = f"{silent.base_url}/v1"
     async with openai.AsyncOpenAI(base_url=base, api_key=silent.key, max_retries=0) as client:
-        with pytest.raises(openai.APIError, match="broke off|in the middle"):
-            async with client.responses.stream(model=model, input="Hi") as stream:
-                async for _ in stream:
-                    pass
+        async with client.responses.stream(model=model, input="Hi") as stream:
+            with pytest.raises(openai.APIError, match=TOLD):
+                await stream.until_done()
 
 
 @upstreams
@@ -77,7 +77,7 @@ async def test_messages_client_is_told(model: str, silent: Running, fake: FakeUp
     async with anthropic.AsyncAnthropic(
         base_url=silent.base_url, api_key=silent.key, max_retries=0
     ) as client:
-        with pytest.raises(anthropic.APIError, match="broke off|in the middle"):
+        with pytest.raises(anthropic.APIError, match=TOLD):
             async with client.messages.stream(
                 model=model, max_tokens=9, messages=[{"role": "user", "content": "Hi"}]
             ) as stream:

@@ -130,3 +130,32 @@ async def test_same_words_behind_content_are_a_broken_answer(
     assert got.status == 200
     assert f"The upstream's answer failed: {TOO_LONG}" in got.text
     assert "prompt is too long" not in got.text
+
+
+# --- what passes ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [2, 1_100_000], ids=["parsed", "scanned"])
+@pytest.mark.parametrize(
+    ("name", "twice"),
+    [
+        ("previous_response_id", '"previous_response_id":"resp_2","previous_response_id":null'),
+        ("previous_response_id", '"previous_response_\\u0069d":"r","previous_response_id":null'),
+        ("conversation", '"conversation":"conv_1","conversation":null'),
+        ("background", '"background":true,"background":false'),
+        ("input", '"input":[{"type":"item_reference","id":"msg_1"}],"input":"hi"'),
+    ],
+)
+async def test_state_is_not_hidden_behind_a_second_member_of_the_same_name(
+    name: str,
+    twice: str,
+    size: int,
+    running: Running,
+    fake: FakeUpstream,
+    http: aiohttp.ClientSession,
+) -> None:
+    rest = "" if name == "input" else '"input":"hi",'
+    body = f'{{"model":"model",{rest}{twice},"instructions":"{"x" * size}"}}'
+    got = await ask(http, running, RESPONSES, body.encode())
+    assert (got.status, got.message) == (400, f"The field {name} is given twice.")
+    assert fake.requests == []
