@@ -65,10 +65,12 @@ async def test_chat_client_is_told(model: str, silent: Running, fake: FakeUpstre
 async def test_responses_client_is_told(model: str, silent: Running, fake: FakeUpstream) -> None:
     fake.always(broken(fake, BEGINNINGS[model]))
     base = f"{silent.base_url}/v1"
-    async with openai.AsyncOpenAI(base_url=base, api_key=silent.key, max_retries=0) as client:
-        async with client.responses.stream(model=model, input="Hi") as stream:
-            with pytest.raises(openai.APIError, match=TOLD):
-                await stream.until_done()
+    async with (
+        openai.AsyncOpenAI(base_url=base, api_key=silent.key, max_retries=0) as client,
+        client.responses.stream(model=model, input="Hi") as stream,
+    ):
+        with pytest.raises(openai.APIError, match=TOLD):
+            await stream.get_final_response()
 
 
 @upstreams
