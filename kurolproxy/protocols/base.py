@@ -172,11 +172,13 @@ class UpstreamFault:
         message: its words, not yet scrubbed; "" when it has none.
         too_long: it says that the prompt does not fit the model.
         signature: it says that a proof of reasoning is wrong.
+        credential: it says that the gateway's own key is wrong, whatever its status says.
     """
 
     message: str
     too_long: bool = False
     signature: bool = False
+    credential: bool = False
 
 
 Path = tuple[str, ...]
@@ -200,6 +202,8 @@ class PassRules:
         usage_option: ``stream_options.include_usage`` asks for the usage of a stream.
         stateful: refuses a body that refers to state at the vendor: it would be shared by
             all users of one upstream account.
+        once: the members of a body that ``stateful`` looks at, if each may stand there once
+            only: it sees the last of two, and nobody knows which one the vendor takes.
         headers: request headers of the client that go on to the upstream.
         defaults: headers that the upstream gets when the client sent none.
         model_in_body: ``model`` and ``stream`` stand in the body; else the path says them,
@@ -214,6 +218,7 @@ class PassRules:
     store: Literal["when_present", "always"] | None = None
     usage_option: bool = False
     stateful: Callable[[Mapping[str, Any]], None] | None = None
+    once: tuple[str, ...] = ()
     headers: tuple[str, ...] = ()
     defaults: Mapping[str, str] = field(default_factory=dict)
     forget: Callable[[dict[str, Any]], bool] | None = None

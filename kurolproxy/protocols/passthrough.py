@@ -30,6 +30,7 @@ def pass_body(
     """
     if rules.stateful is not None and not view.traits.allow_store:
         rules.stateful(asked.top)
+        _refuse_repeated(rules, asked)
     sealed = _SEAL in asked.body
     hide_usage = _hides_usage(rules, asked, view)
     if not (sealed or hide_usage or around.output_cap or _named_otherwise(rules, asked, view)):
@@ -44,6 +45,12 @@ def pass_body(
     if around.output_cap is not None:
         _lower_cap(rules, asked, view.traits, around.output_cap, edits)
     return edits.apply(), hide_usage
+
+
+def _refuse_repeated(rules: PassRules, asked: Asked) -> None:
+    for name in rules.once:
+        if len(asked.members.members.get(name, ())) > 1:
+            raise BadRequest(f"The field {name} is given twice.", param=name)
 
 
 def _named_otherwise(rules: PassRules, asked: Asked, view: TargetView) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import Any
 
@@ -71,7 +72,7 @@ class Got:
 
 async def ask(http: aiohttp.ClientSession, running: Running, path: str, body: bytes = b"") -> Got:
     """Send a request, the usual one of a path when no other is given."""
-    data = body or json.dumps(ASKED[path]).encode()
+    data = io.BytesIO(body or json.dumps(ASKED[path]).encode())
     headers = {"authorization": f"Bearer {running.key}", "content-type": "application/json"}
     async with http.post(running.base_url + path, data=data, headers=headers) as got:
         return Got(got.status, dict(got.headers), await got.text())

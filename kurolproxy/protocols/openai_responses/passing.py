@@ -155,6 +155,7 @@ PASSING = PassRules(
     unseal=unseal,
     store="always",
     stateful=_stateful,
+    once=(*_STATE, "background", "input"),
     headers=("openai-beta", "x-session-id"),
     forget=forget,
 )
