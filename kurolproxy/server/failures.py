@@ -45,16 +45,15 @@ async def _failure_of(
     """
     status = answer.status
     if status in _OUR_CREDENTIAL:
-        return UpstreamError(
-            "The upstream refused the gateway's own credential; tell the operator.",
-            may_retry=False,
-        )
+        return _credential_refused()
     if status == 404:
         return UpstreamError(
             f"The upstream does not know the model {view.public_model}; tell the operator.",
             may_retry=False,
         )
     fault = codec.decode_error(status, await answer.body(_MAX_ERROR_BYTES))
+    if fault.credential:
+        return _credential_refused()
     words = scrubber.clean(fault.message, inner=view.model, public=view.public_model)
     if status in _REFUSED_CONTENT:
         text = words or f"The upstream refused the request (HTTP {status})."
@@ -72,6 +71,12 @@ async def _failure_of(
         # A client would sleep through it without a word: better no hint at all.
         return UpstreamError(text, may_retry=False)
     return UpstreamError(text, retry_after_s=wait)
+
+
+def _credential_refused() -> UpstreamError:
+    return UpstreamError(
+        "The upstream refused the gateway's own credential; tell the operator.", may_retry=False
+    )
 
 
 def _seconds(retry_after: str | None) -> float | None:

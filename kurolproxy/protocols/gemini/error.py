@@ -102,7 +102,16 @@ def decode_error(status: int, body: bytes) -> UpstreamFault:
         message,
         too_long=refused and _TOO_LONG.search(message) is not None,
         signature=refused and _SIGNATURE.search(message) is not None,
+        credential=_is_bad_key(_error_of(value)),
     )
+
+
+def _error_of(value: Any) -> Mapping[str, Any]:
+    """Return the error object of a body, which a streaming call has in an array."""
+    if isinstance(value, list):
+        value = value[0] if value else None
+    error = value.get("error") if isinstance(value, dict) else None
+    return error if isinstance(error, dict) else {}
 
 
 def _plain(body: bytes) -> str:

@@ -153,7 +153,7 @@ def _drop_empty(body: dict[str, Any]) -> None:
 
 
 def _stateful(top: Mapping[str, Any]) -> None:
-    if member(top, "cachedContent"):
+    if any(top.get(name) for name in ("cachedContent", "cached_content")):
         raise BadRequest(
             "cachedContent is not supported: this gateway is stateless, send the content itself.",
             param="cachedContent",

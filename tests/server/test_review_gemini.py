@@ -1,0 +1,72 @@
+"""What a review of Gemini in both roles found: each test held a defect."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.conftest import PLANTED_KEY, Running, Starter
+from tests.fakes.answers import json_answer
+from tests.fakes.upstream import FakeUpstream
+from tests.server.test_counting import config
+from tests.server.test_gemini_routes import BODY, WHOLE, post
+
+BAD_KEY = {
+    "error": {
+        "code": 400,
+        "message": "API key not valid. Please pass a valid API key.",
+        "status": "INVALID_ARGUMENT",
+        "details": [
+            {
+                "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                "reason": "API_KEY_INVALID",
+                "domain": "googleapis.com",
+            }
+        ],
+    }
+}
+
+
+@pytest.fixture
+async def vendors(fake: FakeUpstream, start: Starter) -> Running:
+    return await start(config(fake))
+
+
+@pytest.mark.parametrize("body", [BAD_KEY, [BAD_KEY]])
+async def test_wrong_key_of_the_operator_is_not_told_as_the_callers(
+    body: Any, vendors: Running, fake: FakeUpstream, http: aiohttp.ClientSession
+) -> None:
+    fake.always(json_answer(body, status=400))
+    status, told, got = await post(http, vendors, "/v1beta/models/g-model:generateContent")
+    assert (status, got.headers["x-should-retry"]) == (502, "false")
+    assert b"API key" not in told
+
+
+async def test_wrong_key_of_the_operator_goes_over_to_the_next(
+    fake: FakeUpstream, start: Starter, http: aiohttp.ClientSession
+) -> None:
+    keys = f'["{PLANTED_KEY}", "{PLANTED_KEY}-2"]'
+    gateway = await start(config(fake).replace(f'["{PLANTED_KEY}"]', keys))
+    fake.answer(json_answer(BAD_KEY, status=400), json_answer(WHOLE))
+    status, told, _ = await post(http, gateway, "/v1beta/models/g-model:generateContent")
+    assert (status, json.loads(told)["modelVersion"]) == (200, "g-model")
+    assert len({each.header("x-goog-api-key") for each in fake.requests}) == 2
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"cachedContent": "", "cached_content": "cachedContents/1"},
+        {"cachedContent": "cachedContents/1", "cached_content": ""},
+    ],
+)
+async def test_state_of_the_vendor_is_refused_whatever_its_other_spelling_says(
+    state: dict[str, str], vendors: Running, fake: FakeUpstream, http: aiohttp.ClientSession
+) -> None:
+    fake.always(json_answer(WHOLE))
+    path = "/v1beta/models/g-model:generateContent"
+    status, _, _ = await post(http, vendors, path, BODY | state)
+    assert (status, fake.requests) == (400, [])
