@@ -48,11 +48,13 @@ class Progress:
 
     Attributes:
         sent: the upstream took the request.
+        shown: events of the answer went out: no other attempt can take its place.
         content: the first content was seen.
         finished: the answer is whole.
     """
 
     sent: bool = False
+    shown: bool = False
     content: bool = False
     finished: bool = False
     usage: Usage | None = None

@@ -124,7 +124,7 @@ async def _first_that_answers(exchange: Exchange, model: Model) -> Written:
         try:
             return await _attempt(exchange, model, target, key)
         except (UpstreamError, UpstreamTimeout) as error:
-            if exchange.progress.content:
+            if exchange.progress.shown:
                 raise
             failed = error
             if exchange.progress.usage is not None:

@@ -204,7 +204,8 @@ class Relay:
     def book(self) -> None:
         """Write down how far the answer came."""
         progress, rewriter = self._exchange.progress, self._rewriter
-        progress.content = self._open
+        progress.shown = self._open
+        progress.content = self._showing
         progress.finished = rewriter.finished
         progress.usage = rewriter.usage
         progress.emitted_bytes = rewriter.emitted_bytes
@@ -247,7 +248,9 @@ class Relay:
     def _failed(self, failure: Failure) -> GatewayError:
         translation, scrubber = self._translation, self._exchange.state.scrubber
         codec, view = translation.upstream, translation.view
-        return broken(failure, codec, view, scrubber, content=self._showing)
+        # An answer that began had a prompt that fits, also when all of it came in one read.
+        content = self._showing or self._rewriter.content
+        return broken(failure, codec, view, scrubber, content=content)
 
     def _expired(self) -> Exception:
         if self._waits_for_client:
@@ -276,7 +279,8 @@ async def whole_answer(
     progress.usage = whole.usage
     if whole.failure is not None:
         codec, view, scrubber = translation.upstream, translation.view, exchange.state.scrubber
-        raise broken(whole.failure, codec, view, scrubber, content=False)
+        content = whole.emitted_bytes > 0
+        raise broken(whole.failure, codec, view, scrubber, content=content)
     progress.content = progress.finished = True
     progress.emitted_bytes = whole.emitted_bytes
     exchange.settle()

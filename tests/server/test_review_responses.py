@@ -12,6 +12,7 @@ import pytest
 from tests.conftest import PLANTED_KEY, Running, Starter
 from tests.fakes.answers import frame, json_answer, stream_answer
 from tests.fakes.upstream import FakeUpstream
+from tests.server.test_stream_life import rows
 
 CHAT = "/v1/chat/completions"
 MESSAGES = "/v1/messages"
@@ -122,6 +123,16 @@ async def test_prompt_that_is_too_long_in_a_whole_answer_is_a_400_that_says_so(
     assert (got.status, got.message) == (400, f"prompt is too long: {TOO_LONG}")
 
 
+@pytest.mark.parametrize("stream", [True, False])
+async def test_same_words_behind_content_of_the_same_read_are_a_broken_answer(
+    stream: bool, running: Running, fake: FakeUpstream, http: aiohttp.ClientSession
+) -> None:
+    fake.answer(stream_answer([CREATED + WORDS + event("response.failed", response=FAILED)]))
+    body = json.dumps({**ASKED[CHAT], "stream": stream}).encode()
+    got = await ask(http, running, CHAT, body)
+    assert (got.status, got.message) == (502, f"The upstream's answer failed: {TOO_LONG}")
+
+
 @every_client
 async def test_same_words_behind_content_are_a_broken_answer(
     path: str, running: Running, fake: FakeUpstream, http: aiohttp.ClientSession
@@ -131,6 +142,23 @@ async def test_same_words_behind_content_are_a_broken_answer(
     assert got.status == 200
     assert f"The upstream's answer failed: {TOO_LONG}" in got.text
     assert "prompt is too long" not in got.text
+
+
+async def test_answer_that_fails_behind_its_bare_beginning_costs_nothing(
+    start: Starter, fake: FakeUpstream, http: aiohttp.ClientSession
+) -> None:
+    text = configuration(fake.base_url)
+    running = await start(text.replace("[server]", "[server]\nkeepalive_interval_s = 0.05", 1))
+    # The beginning goes out with the first sign of life: Codex wants it before.
+    failed = event("response.failed", response=response("failed", error={"message": "boom"}))
+    fake.answer(stream_answer([CREATED, 0.3, failed]))
+    got = await ask(http, running, RESPONSES)
+    assert got.status == 200
+    assert got.text.index("response.created") < got.text.index("keepalive")
+    assert "boom" in got.text
+    (row,) = await rows(running)
+    assert (row["outcome"], row["prompt"], row["charged"]) == ("upstream_error", 0, 0)
+    assert len(fake.requests) == 1
 
 
 # --- what passes ---------------------------------------------------------------------------
