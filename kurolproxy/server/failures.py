@@ -98,7 +98,7 @@ def broken(
 
     Args:
         codec: of the upstream.
-        content: the client got some of the answer.
+        content: some of the answer came.
     """
     words = scrubber.clean(failure.message, inner=view.model, public=view.public_model)
     if not words:
