@@ -71,7 +71,8 @@ def read(
 
     Raises:
         BadRequest: it is no JSON object, ``model`` is missing, ``model`` or ``stream`` is of
-            a wrong type or stands there twice, or a required output cap is missing.
+            a wrong type or stands there twice, a required output cap is missing, or a field
+            of Gemini's that says how much may come stands there in both spellings.
     """
     document = wire.load_object(body, max_depth) if len(body) <= PARSED_BYTES else None
     members: splice.TopLevel | None = None
@@ -148,8 +149,11 @@ def _integer(top: Mapping[str, Any], path: Path) -> int | None:
     for name in path:
         if not isinstance(value, Mapping):
             return None
-        found = value.get(name)
-        value = value.get(_snake(name)) if found is None else found
+        found, other = value.get(name), value.get(_snake(name))
+        if found is not None and other is not None and name != _snake(name):
+            # Which one counts is the vendor's to say; Google refuses both.
+            raise BadRequest(f"{name} is given twice, also as {_snake(name)}.", param=name)
+        value = other if found is None else found
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -70,3 +70,27 @@ async def test_state_of_the_vendor_is_refused_whatever_its_other_spelling_says(
     path = "/v1beta/models/g-model:generateContent"
     status, _, _ = await post(http, vendors, path, BODY | state)
     assert (status, fake.requests) == (400, [])
+
+
+@pytest.mark.parametrize("name", ["g-model", "h-model"])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"generationConfig": {"maxOutputTokens": 9}, "generation_config": {"topK": 1}},
+        {"generationConfig": {"maxOutputTokens": 9, "max_output_tokens": 1_000_000}},
+        {"generation_config": {"candidateCount": 1, "candidate_count": 8}},
+        {"generationConfig": {"thinkingConfig": {}, "thinking_config": {"thinkingBudget": 9}}},
+    ],
+)
+async def test_two_spellings_do_not_hide_how_much_may_come(
+    asked: dict[str, Any],
+    name: str,
+    vendors: Running,
+    fake: FakeUpstream,
+    http: aiohttp.ClientSession,
+) -> None:
+    fake.always(json_answer(WHOLE))
+    path = f"/v1beta/models/{name}:generateContent"
+    status, told, _ = await post(http, vendors, path, BODY | asked)
+    assert (status, fake.requests) == (400, [])
+    assert b"given twice" in told

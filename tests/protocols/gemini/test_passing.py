@@ -120,14 +120,6 @@ CAPS: list[tuple[bytes, bytes]] = [
         b', "generation_config": {"seed": 1}}',
         b', "generation_config": {"seed": 1,"max_output_tokens":7}}',
     ),
-    (
-        b', "generationConfig": {"maxOutputTokens": 99, "max_output_tokens": 98}}',
-        b', "generationConfig": {"maxOutputTokens": 7, "max_output_tokens": 7}}',
-    ),
-    (
-        b',"generationConfig":{"maxOutputTokens":99},"generation_config":{"maxOutputTokens":98}}',
-        b',"generationConfig":{"maxOutputTokens":7},"generation_config":{"maxOutputTokens":7}}',
-    ),
 ]
 
 
