@@ -54,7 +54,7 @@ def single(shape: Shape, models: list[Model], name: str, created: float) -> byte
     for model in models:
         if name == model.id or name in model.aliases:
             if shape == "gemini":
-                return wire.dumps(_gemini(model))
+                return wire.dumps(_gemini(model, name))
             if shape == "anthropic":
                 return wire.dumps(_anthropic(name, model, created))
             return wire.dumps(_openai(model, created, name))
@@ -94,12 +94,13 @@ def _anthropic(name: str, model: Model, created: float) -> dict[str, Any]:
     return found
 
 
-def _gemini(model: Model) -> dict[str, Any]:
+def _gemini(model: Model, name: str | None = None) -> dict[str, Any]:
+    shown = name or model.id
     found: dict[str, Any] = {
-        "name": f"models/{model.id}",
+        "name": f"models/{shown}",
         "version": "1",
-        "displayName": model.id,
-        "description": model.id,
+        "displayName": shown,
+        "description": shown,
         "supportedGenerationMethods": ["generateContent", "countTokens"],
     }
     if model.context_window is not None:

@@ -94,3 +94,14 @@ async def test_two_spellings_do_not_hide_how_much_may_come(
     status, told, _ = await post(http, vendors, path, BODY | asked)
     assert (status, fake.requests) == (400, [])
     assert b"given twice" in told
+
+
+async def test_model_is_shown_by_the_name_it_was_asked_for(
+    fake: FakeUpstream, start: Starter, http: aiohttp.ClientSession
+) -> None:
+    gateway = await start(
+        config(fake).replace('id = "g-model"', 'id = "g-model"\naliases = ["gee"]')
+    )
+    url = f"{gateway.base_url}/v1beta/models/gee"
+    async with http.get(url, headers={"x-goog-api-key": gateway.key}) as got:
+        assert (await got.json())["name"] == "models/gee"
