@@ -105,3 +105,13 @@ async def test_model_is_shown_by_the_name_it_was_asked_for(
     url = f"{gateway.base_url}/v1beta/models/gee"
     async with http.get(url, headers={"x-goog-api-key": gateway.key}) as got:
         assert (await got.json())["name"] == "models/gee"
+
+
+async def test_token_of_ours_goes_to_no_vendor_in_a_lone_content_either(
+    vendors: Running, fake: FakeUpstream, http: aiohttp.ClientSession
+) -> None:
+    fake.always(json_answer(WHOLE))
+    part = {"text": "t", "thoughtSignature": "a3gxAAAA"}
+    body = {"contents": {"role": "model", "parts": part}}
+    await post(http, vendors, "/v1beta/models/g-model:generateContent", body)
+    assert fake.last.json == {"contents": {"role": "model", "parts": {"text": "t"}}}

@@ -93,7 +93,8 @@ def _steps(body: Mapping[str, Any]) -> Iterator[list[dict[str, Any]]]:
     """Yield the model's turns; a stream's history has several contents for one."""
     contents = body.get("contents")
     for is_model, run in groupby(
-        contents if isinstance(contents, list) else (),
+        # The vendor's own examples write one object for an array of one.
+        contents if isinstance(contents, list) else (contents,),
         lambda content: isinstance(content, dict) and _role(content) == "model",
     ):
         if is_model:
