@@ -268,6 +268,8 @@ class PartWriter:
         model = self._target.public_model
         if file.url is not None:
             raise BadRequest(f"model {model} does not accept files by URL; send the file itself")
+        if mime is not None and mime.startswith("video/"):
+            raise BadRequest(f"model {model} does not accept films")
         if mime in (None, "application/pdf") and not self._target.traits.pdf:
             raise BadRequest(f"model {model} does not accept PDF files")
         data = f"data:{mime or 'application/pdf'};base64,{take(file, 'data') or ''}"

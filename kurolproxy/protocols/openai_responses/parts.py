@@ -266,6 +266,8 @@ class PartWriter:
         if text is not None:
             headed = _headed(text, name or title, take(file, "context"))
             return {"type": INPUT_TEXT, "text": headed}
+        if mime is not None and mime.startswith("video/"):
+            raise self._refused("films")
         if mime in (None, _PDF) and not self._target.traits.pdf:
             raise self._refused("PDF files")
         if file.url is not None:

@@ -230,6 +230,7 @@ def test_beginning_of_an_answer_stays_where_it_is_taken(prefill: bool, last: str
     [
         ({"vision": False}, Image(data="x"), "model public does not accept images"),
         ({"pdf": False}, File(data="x"), "model public does not accept PDF files"),
+        ({}, File(data="x", mime="video/mp4"), "model public does not accept films"),
         ({}, File(url="https://f.example/a.pdf"), "model public does not accept files by URL"),
     ],
 )

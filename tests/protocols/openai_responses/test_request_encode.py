@@ -536,6 +536,7 @@ def test_media_are_said(said: Any, wired: dict[str, Any]) -> None:
         (Image(url="https://a.example"), {"vision": False}, "images"),
         (File(data="JVBERi0x"), {"pdf": False}, "PDF files"),
         (File(url="https://a.example", mime="application/pdf"), {"pdf": False}, "PDF files"),
+        (File(url="https://a.example/a.mp4", mime="video/mp4"), {}, "films"),
     ],
 )
 def test_media_that_the_model_cannot_read_are_refused(
