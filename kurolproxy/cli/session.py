@@ -19,7 +19,12 @@ from kurolproxy.server.facts import model_facts, plan_facts, usage_facts
 from kurolproxy.storage.accounts import AccountStore
 from kurolproxy.storage.database import Database
 from kurolproxy.storage.errors import StorageError, StoreError
-from kurolproxy.storage.lock import StateDirectory, StateError, StateLocked, drop_root_to
+from kurolproxy.storage.lock import (
+    StateDirectory,
+    StateError,
+    StateLocked,
+    drop_root_to,
+)
 from kurolproxy.storage.people import People
 from kurolproxy.storage.reports import UsageReader
 

@@ -7,7 +7,16 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from kurolproxy.demo.ask import Ask, Media, Offered, Result, Turn, document, unanswered, uncalled
+from kurolproxy.demo.ask import (
+    Ask,
+    Media,
+    Offered,
+    Result,
+    Turn,
+    document,
+    unanswered,
+    uncalled,
+)
 from kurolproxy.demo.proof import proves
 from kurolproxy.demo.read import (
     Refused,

@@ -6,7 +6,16 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kurolproxy.demo.ask import Ask, Media, Offered, Result, Turn, document, unanswered, uncalled
+from kurolproxy.demo.ask import (
+    Ask,
+    Media,
+    Offered,
+    Result,
+    Turn,
+    document,
+    unanswered,
+    uncalled,
+)
 from kurolproxy.demo.proof import proves
 from kurolproxy.demo.read import (
     Refused,

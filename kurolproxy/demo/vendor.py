@@ -18,7 +18,15 @@ from kurolproxy.demo.read import Refused, dumps, loads
 from kurolproxy.demo.reply import Fragment, Reply, events
 from kurolproxy.demo.script import MODELS, DemoModel, count_prompt, reply
 from kurolproxy.demo.sending import Sending
-from kurolproxy.demo.wires import CHAT, GEMINI, MESSAGES, RESPONSES, Received, Wire, Writer
+from kurolproxy.demo.wires import (
+    CHAT,
+    GEMINI,
+    MESSAGES,
+    RESPONSES,
+    Received,
+    Wire,
+    Writer,
+)
 
 _Response = web.StreamResponse
 Handler = Callable[[web.Request], Awaitable[_Response]]

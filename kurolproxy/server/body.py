@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from aiohttp import web
 from aiohttp.web import BaseRequest
 
-from kurolproxy.errors import BadRequest, Overloaded, RequestTimeout, TooLarge, UnsupportedMedia
+from kurolproxy.errors import (
+    BadRequest,
+    Overloaded,
+    RequestTimeout,
+    TooLarge,
+    UnsupportedMedia,
+)
 from kurolproxy.server.deadlines import Limit, Watch
 
 _BYTES_A_SECOND = 65_536

@@ -19,7 +19,7 @@ from kurolproxy.protocols import wire
 from kurolproxy.protocols.anthropic.error import encode_error as anthropic_error
 from kurolproxy.protocols.gemini.codec import ARRAY_CODEC as GEMINI_ARRAY
 from kurolproxy.protocols.gemini.error import encode_error as gemini_error
-from kurolproxy.protocols.openai_chat.error import encode_error as openai_error
+from kurolproxy.protocols.openai_errors import encode_error as openai_error
 from kurolproxy.protocols.registry import CODECS
 from kurolproxy.server import models
 from kurolproxy.server.counting import count

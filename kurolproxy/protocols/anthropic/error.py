@@ -9,6 +9,7 @@ from typing import Any
 from kurolproxy.errors import ContextTooLong, GatewayError
 from kurolproxy.protocols import wire
 from kurolproxy.protocols.base import UpstreamFault
+from kurolproxy.protocols.fault_words import plain_words, refuses_content, says_too_long
 
 _TYPES: Mapping[str, str] = {
     "bad_request": "invalid_request_error",
@@ -39,11 +40,6 @@ _DETAILS: Mapping[str | None, bytes] = {
 
 # Claude Code compacts its history when, and only when, a 400 begins with these words.
 _TOO_LONG = "prompt is too long"
-_TOO_LONG_WORDS = re.compile(
-    r"prompt is too long|exceeds? (?:the )?(?:maximum )?context|context (?:limit|window|length)"
-    r"|maximum context length",
-    re.IGNORECASE,
-)
 _PROOF_WORDS = re.compile(
     r"signature|encrypted_content|thinking`? blocks?\b.*cannot be modified",
     re.IGNORECASE | re.DOTALL,
@@ -73,20 +69,14 @@ def decode_error(status: int, body: bytes) -> UpstreamFault:
     try:
         value = wire.load_upstream(body)
     except wire.WireError:
-        value = _plain(body)
+        value = plain_words(body)
     message = next((words for words in _words(value) if words), "")
-    # A refusal of the client's own content; other failures mention these words by chance.
-    refused = status in (400, 413, 422)
+    refused = refuses_content(status)
     return UpstreamFault(
         message,
-        too_long=refused and _TOO_LONG_WORDS.search(message) is not None,
+        too_long=refused and says_too_long(message),
         signature=refused and _PROOF_WORDS.search(message) is not None,
     )
-
-
-def _plain(body: bytes) -> str:
-    text = body.decode("utf-8", "replace").strip()
-    return "" if text.startswith("<") else text
 
 
 def _words(value: Any) -> Iterator[str]:

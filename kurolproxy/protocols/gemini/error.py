@@ -10,6 +10,12 @@ from kurolproxy.errors import GatewayError
 from kurolproxy.ir import Failure
 from kurolproxy.protocols import wire
 from kurolproxy.protocols.base import UpstreamFault
+from kurolproxy.protocols.fault_words import (
+    MAX_WORDS,
+    plain_words,
+    refuses_content,
+    says_too_long,
+)
 
 STATUS = {
     "unauthenticated": "UNAUTHENTICATED",
@@ -54,14 +60,7 @@ _DAY = (
 
 # --- what an upstream says ----------------------------------------------------------------
 
-_MAX_WORDS = 2000
 _MAX_LEVELS = 4
-_CONTENT_REFUSED = (400, 413, 422)
-_TOO_LONG = re.compile(
-    r"input token count|exceeds the maximum number of tokens|context (?:window|length|size)"
-    r"|(?:prompt|input) is too long|too many (?:input )?tokens",
-    re.IGNORECASE,
-)
 _SIGNATURE = re.compile(r"signature", re.IGNORECASE)
 
 # Google's status or code -> what the failure is for failover.
@@ -94,13 +93,12 @@ def decode_error(status: int, body: bytes) -> UpstreamFault:
     try:
         value = wire.load_upstream(body)
     except wire.WireError:
-        value = _plain(body)
+        value = plain_words(body)
     message = error_words(value)
-    # A refusal of the client's own content; other failures mention these words by chance.
-    refused = status in _CONTENT_REFUSED
+    refused = refuses_content(status)
     return UpstreamFault(
         message,
-        too_long=refused and _TOO_LONG.search(message) is not None,
+        too_long=refused and says_too_long(message),
         signature=refused and _SIGNATURE.search(message) is not None,
         credential=_is_bad_key(_error_of(value)),
     )
@@ -114,15 +112,10 @@ def _error_of(value: Any) -> Mapping[str, Any]:
     return error if isinstance(error, dict) else {}
 
 
-def _plain(body: bytes) -> str:
-    text = body[: 4 * _MAX_WORDS].decode("utf-8", "replace").strip()
-    return "" if text.startswith("<") or "<html" in text.lower() else text
-
-
 def error_words(value: Any) -> str:
     """Return what an error says in words; "" when it says nothing."""
     found = (words for words in _words(value, _MAX_LEVELS) if words)
-    return next(found, "").strip()[:_MAX_WORDS]
+    return next(found, "").strip()[:MAX_WORDS]
 
 
 def _words(value: Any, levels: int) -> Iterator[str]:

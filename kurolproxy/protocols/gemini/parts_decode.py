@@ -11,7 +11,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from kurolproxy.errors import BadRequest
-from kurolproxy.ir import Audio, File, Image, Part, Reasoning, Text, ToolCall, ToolResult
+from kurolproxy.ir import (
+    Audio,
+    File,
+    Image,
+    Part,
+    Reasoning,
+    Text,
+    ToolCall,
+    ToolResult,
+)
 from kurolproxy.protocols import seal, wire
 from kurolproxy.protocols.base import Fields
 from kurolproxy.protocols.gemini.vocabulary import (

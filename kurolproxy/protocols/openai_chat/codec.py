@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from kurolproxy.protocols.base import Codec
-from kurolproxy.protocols.openai_chat.error import decode_error, encode_error
+from kurolproxy.protocols.openai_chat.error import decode_error
 from kurolproxy.protocols.openai_chat.passing import PASSING
 from kurolproxy.protocols.openai_chat.request import decode_request, encode_request
 from kurolproxy.protocols.openai_chat.response import decode_response, encode_response
 from kurolproxy.protocols.openai_chat.scan import ChatScanner, passed_answer
 from kurolproxy.protocols.openai_chat.stream import ChatDecoder
 from kurolproxy.protocols.openai_chat.stream_encode import ChatEncoder
+from kurolproxy.protocols.openai_errors import encode_error
 
 # A comment: every client tested ignores it, before the first chunk too.
 _PING = b": ping\n\n"

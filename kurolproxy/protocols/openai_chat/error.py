@@ -1,91 +1,21 @@
-"""Errors of Chat Completions: ours in its words, an upstream's read from any body."""
+"""Errors of a Chat upstream, read from any body or event; ours are in ``openai_errors``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from kurolproxy.errors import GatewayError
 from kurolproxy.ir import Failure
 from kurolproxy.protocols import wire
 from kurolproxy.protocols.base import UpstreamFault
-
-_INVALID = "invalid_request_error"
-_LIMIT = "rate_limit_error"
-_SERVER = "server_error"
-
-# Canonical kind -> type and code.
-_TABLE: dict[str, tuple[str, str | None]] = {
-    "bad_request": (_INVALID, None),
-    "context_too_long": (_INVALID, "context_length_exceeded"),
-    "unauthenticated": (_INVALID, "invalid_api_key"),
-    "plan_forbidden": ("permission_error", "model_not_allowed"),
-    "model_not_found": (_INVALID, "model_not_found"),
-    "route_not_found": (_INVALID, "unknown_url"),
-    "method_not_allowed": (_INVALID, "method_not_allowed"),
-    "request_timeout": (_INVALID, "request_timeout"),
-    "too_large": (_INVALID, "request_too_large"),
-    "unsupported_media": (_INVALID, "unsupported_media_type"),
-    "headers_too_large": (_INVALID, "headers_too_large"),
-    "rate_limited": (_LIMIT, "rate_limit_exceeded"),
-    "concurrency_limited": (_LIMIT, "concurrency_limit_exceeded"),
-    "too_many_failures": (_LIMIT, "too_many_failures"),
-    "quota_exceeded": ("insufficient_quota", "insufficient_quota"),
-    "upstream_error": (_SERVER, "upstream_error"),
-    "upstream_timeout": (_SERVER, "upstream_timeout"),
-    "overloaded": (_SERVER, "overloaded"),
-    "internal": (_SERVER, "internal_error"),
-}
-_PARAMS = {"model_not_found": "model"}
-
-
-def encode_error(error: GatewayError, request_id: str) -> bytes:
-    """Write an error's body.
-
-    Args:
-        request_id: not part of this protocol's body; it travels in a header.
-    """
-    del request_id
-    kind, code = _TABLE.get(error.kind, _TABLE["internal"])
-    param = error.param or _PARAMS.get(error.kind)
-    # By pieces: a message may hold what the serialiser refuses, and an error must go out.
-    return b'{"error":{"message":%b,"type":%b,"param":%b,"code":%b}}' % (
-        wire.quote(error.message),
-        wire.quote(kind),
-        b"null" if param is None else wire.quote(param),
-        b"null" if code is None else wire.quote(code),
-    )
-
-
-# --- what an upstream says ----------------------------------------------------------------
-
-_MAX_WORDS = 2000
-_MAX_LEVELS = 4
-# The keys that hold words, in the order they are tried. OpenAI and most others:
-# error.message; FastAPI and Mistral: detail, a text or a list of {loc, msg}.
-_WORD_KEYS = ("message", "error", "detail", "msg")
-
-# Phrases for "the prompt does not fit", lower case.
-_TOO_LONG = (
-    "context_length_exceeded",
-    "maximum context length",
-    "exceeds the context",
-    "exceed the context",
-    "exceed_context_size",
-    "available context size",
-    "context window",
-    "context size",
-    "prompt is too long",
-    "prompt too long",
-    "input is too long",
-    "input length",
-    "too many tokens",
-    "maximum prompt length",
-    "input token count",
-    "reduce the length of",
+from kurolproxy.protocols.fault_words import (
+    plain_words,
+    refuses_content,
+    says_too_long,
+    words,
 )
+
 _SIGNATURE = ("signature", "encrypted_content")
-_CONTENT_REFUSED = (400, 413, 422)
 
 
 def decode_error(status: int, body: bytes) -> UpstreamFault:
@@ -98,39 +28,16 @@ def decode_error(status: int, body: bytes) -> UpstreamFault:
     try:
         value = wire.load_upstream(body)
     except wire.WireError:
-        message, hints = _plain(body), ""
+        message, hints = plain_words(body), ""
     else:
         message, hints = words(value), _hints(value)
     text = f"{message} {hints}".lower()
-    refused = status in _CONTENT_REFUSED
+    refused = refuses_content(status)
     return UpstreamFault(
         message,
-        too_long=refused and any(phrase in text for phrase in _TOO_LONG),
+        too_long=refused and says_too_long(text),
         signature=refused and any(phrase in text for phrase in _SIGNATURE),
     )
-
-
-def words(value: Any) -> str:
-    """Return what an error object says in words; "" when it says nothing."""
-    return _words(value, _MAX_LEVELS).strip()[:_MAX_WORDS]
-
-
-def _words(value: Any, levels: int) -> str:
-    if isinstance(value, str):
-        return value
-    if levels and isinstance(value, list):
-        return "; ".join(filter(None, (_words(each, levels - 1) for each in value[:8])))
-    if levels and isinstance(value, dict):
-        return next(
-            filter(None, (_words(value.get(key), levels - 1) for key in _WORD_KEYS)),
-            "",
-        )
-    return ""
-
-
-def _plain(body: bytes) -> str:
-    text = body[: 4 * _MAX_WORDS].decode("utf-8", "replace").strip()
-    return "" if text.startswith("<") or "<html" in text.lower() else text[:_MAX_WORDS]
 
 
 def _hints(value: Any) -> str:
@@ -211,7 +118,7 @@ def error_field(frame: bytes, event: str, data: bytes) -> Failure | None:
     try:
         value = wire.load_upstream(text)
     except wire.WireError:
-        return Failure(_plain(text))
+        return Failure(plain_words(text))
     if isinstance(value, dict):
         return read_error(value, "error") if said else None
     return Failure(words(value))

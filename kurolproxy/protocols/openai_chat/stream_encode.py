@@ -23,13 +23,13 @@ from kurolproxy.ir import (
 )
 from kurolproxy.protocols import wire
 from kurolproxy.protocols.base import AnswerContext
-from kurolproxy.protocols.openai_chat.error import encode_error
 from kurolproxy.protocols.openai_chat.vocabulary import (
     FINISH_WORDS,
     SealCarrier,
     write_citation,
     write_usage,
 )
+from kurolproxy.protocols.openai_errors import encode_error
 
 DONE = b"data: [DONE]\n\n"
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from kurolproxy.protocols.base import Codec
+from kurolproxy.protocols.openai_errors import encode_error
 from kurolproxy.protocols.openai_responses.counting import COUNTING
-from kurolproxy.protocols.openai_responses.error import decode_error, encode_error
+from kurolproxy.protocols.openai_responses.error import decode_error
 from kurolproxy.protocols.openai_responses.passing import PASSING
 from kurolproxy.protocols.openai_responses.request_decode import decode_request
 from kurolproxy.protocols.openai_responses.request_encode import encode_request
-from kurolproxy.protocols.openai_responses.response import decode_response, encode_response
+from kurolproxy.protocols.openai_responses.response import (
+    decode_response,
+    encode_response,
+)
 from kurolproxy.protocols.openai_responses.scan import ResponsesScanner, passed_answer
 from kurolproxy.protocols.openai_responses.stream_decode import ResponsesDecoder
 from kurolproxy.protocols.openai_responses.stream_encode import (

@@ -11,8 +11,15 @@ from kurolproxy.ir import File, Image, Message, Text, Tool, ToolCall, ToolResult
 from kurolproxy.protocols.base import Fields
 from kurolproxy.protocols.openai_responses.notes import Notes
 from kurolproxy.protocols.openai_responses.parts import PartReader
-from kurolproxy.protocols.openai_responses.passing import is_reference, refused_reference
-from kurolproxy.protocols.openai_responses.tools import ONLY_HERE, ToolReader, inner_fields
+from kurolproxy.protocols.openai_responses.passing import (
+    is_reference,
+    refused_reference,
+)
+from kurolproxy.protocols.openai_responses.tools import (
+    ONLY_HERE,
+    ToolReader,
+    inner_fields,
+)
 from kurolproxy.protocols.openai_responses.vocabulary import (
     ADDITIONAL_TOOLS,
     CONFIGURATION_UPDATE,

@@ -16,7 +16,11 @@ from kurolproxy.protocols.losses import Reader
 from kurolproxy.protocols.names import ToolNames, sanitise
 from kurolproxy.protocols.openai_responses.items_encode import ItemWriter
 from kurolproxy.protocols.openai_responses.tools import ToolWriter
-from kurolproxy.protocols.openai_responses.vocabulary import ENCRYPTED_REASONING, TIER_NAMES, Tier
+from kurolproxy.protocols.openai_responses.vocabulary import (
+    ENCRYPTED_REASONING,
+    TIER_NAMES,
+    Tier,
+)
 
 _LEAST_OUTPUT_TOKENS = 16
 _JSON_LINE = "Respond with a single JSON object that matches this JSON Schema and nothing else:"

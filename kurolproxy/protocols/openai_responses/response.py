@@ -20,7 +20,11 @@ from kurolproxy.ir import (
 )
 from kurolproxy.protocols import wire
 from kurolproxy.protocols.base import AnswerContext
-from kurolproxy.protocols.openai_responses.answer import INCOMPLETE, choice, shows_reasoning
+from kurolproxy.protocols.openai_responses.answer import (
+    INCOMPLETE,
+    choice,
+    shows_reasoning,
+)
 from kurolproxy.protocols.openai_responses.assembly import Assembly
 from kurolproxy.protocols.openai_responses.error import read_failure
 from kurolproxy.protocols.openai_responses.usage import write_usage

@@ -16,7 +16,8 @@ from kurolproxy.errors import BadRequest, GatewayError
 from kurolproxy.ir import Failure, Usage
 from kurolproxy.protocols import nesting, wire
 from kurolproxy.protocols.base import AnswerContext, PassedAnswer, PassFacts
-from kurolproxy.protocols.openai_responses.error import plain_words, read_failure
+from kurolproxy.protocols.fault_words import plain_words
+from kurolproxy.protocols.openai_responses.error import read_failure
 from kurolproxy.protocols.openai_responses.response import broken
 from kurolproxy.protocols.openai_responses.stream_encode import ResponsesEncoder
 from kurolproxy.protocols.openai_responses.usage import read_usage

@@ -8,8 +8,8 @@ from typing import Any
 from kurolproxy.ir import Failure, StreamEvent
 from kurolproxy.protocols import wire
 from kurolproxy.protocols.base import AnswerContext
+from kurolproxy.protocols.fault_words import plain_words
 from kurolproxy.protocols.openai_responses.assembly import Assembly
-from kurolproxy.protocols.openai_responses.error import plain_words
 from kurolproxy.protocols.openai_responses.quick import Lesson
 from kurolproxy.sse import FrameSplitter, FrameTooLarge, frames, read_frame
 

@@ -24,8 +24,9 @@ from kurolproxy.ir import (
     UsageSeen,
 )
 from kurolproxy.protocols.base import AnswerContext
+from kurolproxy.protocols.openai_errors import error_words
 from kurolproxy.protocols.openai_responses.answer import INCOMPLETE, Envelope
-from kurolproxy.protocols.openai_responses.error import error_words
+from kurolproxy.protocols.openai_responses.error import failed_code
 from kurolproxy.protocols.openai_responses.usage import write_usage
 from kurolproxy.protocols.openai_responses.vocabulary import RESPONSE_ID
 from kurolproxy.protocols.openai_responses.writer import ItemWriter
@@ -85,7 +86,7 @@ class ResponsesEncoder:
         del request_id
         words = error_words(error)
         start = b"" if self._begun else self._begin()
-        told = b'{"code":%b,"message":%b}' % (words.failed, words.message)
+        told = b'{"code":%b,"message":%b}' % (failed_code(error), words.message)
         failed = self._envelope.write(
             b"failed", self._writer.items, error=told, usage=write_usage(self._usage)
         )
