@@ -252,6 +252,8 @@ OpenAI SDKs:
   export OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY={key}
 Anthropic SDKs:
   export ANTHROPIC_BASE_URL={url} ANTHROPIC_API_KEY={key}
+Google SDKs:
+  export GOOGLE_GEMINI_BASE_URL={url} GEMINI_API_KEY={key}
 This command line, as in `kurolproxy ask {running.models[0]} Hello`:
   export KUROL_BASE_URL={url} KUROL_API_KEY={key}
 

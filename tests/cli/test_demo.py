@@ -19,6 +19,7 @@ import anthropic
 import openai
 import pytest
 from click.testing import CliRunner
+from google import genai
 
 from kurolproxy.cli.demo import Site as DemoSite
 from kurolproxy.cli.demo import configure
@@ -112,6 +113,11 @@ async def test_settings_of_the_sdks_work_as_they_are_printed(
                 model="demo-echo", messages=[{"role": "user", "content": "one"}]
             )
         assert chat.choices[0].message.content == "one"
+        with genai.Client() as google:
+            said = await asyncio.to_thread(
+                google.models.generate_content, model="demo-echo", contents="four"
+            )
+        assert said.text == "four"
         async with anthropic.AsyncAnthropic(max_retries=0) as messages:
             message = await messages.messages.create(
                 model="demo-echo", max_tokens=50, messages=[{"role": "user", "content": "two"}]
