@@ -6,7 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import count, pairwise
+from itertools import count
 from typing import Any
 
 import pytest
@@ -38,6 +38,7 @@ from kurolproxy.protocols.normalise import normalise
 from kurolproxy.protocols.registry import CODECS
 from kurolproxy.protocols.translator import Rewriter, Translation, translate
 from tests.fakes.recordings import PROTOCOLS, Recording, select
+from tests.protocols.streaming import cuts
 from tests.unfolding import unfold
 
 PAIRS = [(upstream, client) for upstream in CODECS for client in CODECS]
@@ -95,7 +96,7 @@ def sent(call: Translation, pieces: Sequence[bytes]) -> tuple[bytes, Rewriter]:
     """Return what the client gets for a stream, an error at its end included."""
     rewriter = call.rewriter()
     out = bytearray()
-    for piece in (*pieces, b""):
+    for piece in (*filter(None, pieces), b""):
         out += rewriter.feed(piece) if piece else rewriter.close()
         if rewriter.failure is not None:
             out += rewriter.error(UpstreamError("broken"), "req_1")
@@ -186,13 +187,6 @@ def bodies(draw: st.DrawFn, upstream: ProtocolName) -> bytes:
     recorded = [each.response for each in RECORDED[upstream] if not each.stream]
     made = answers().map(lambda answer: CODECS[upstream].encode_response(answer, context()))
     return draw(st.sampled_from(recorded) | made if recorded else made)
-
-
-@st.composite
-def cuts(draw: st.DrawFn, data: bytes) -> list[bytes]:
-    """Return the pieces of any split."""
-    at = sorted(draw(st.lists(st.integers(0, len(data)), max_size=12)))
-    return [data[start:end] for start, end in pairwise([0, *at, len(data)]) if start < end]
 
 
 @st.composite

@@ -17,21 +17,23 @@ from kurolproxy.protocols.anthropic.codec import CODEC
 from kurolproxy.protocols.base import TargetView
 from kurolproxy.protocols.folding import fold
 from tests.protocols.anthropic.support import (
-    CUTS,
-    GOLDEN,
-    as_json,
-    cases,
-    check_guarantees,
     context,
-    cut,
     decode,
     encoded,
-    golden,
-    plain,
     sdk_events,
     sdk_message,
     target,
 )
+from tests.protocols.goldens import (
+    cases,
+    golden,
+    golden_json,
+    golden_read,
+    golden_sent,
+    stems,
+    unexplained,
+)
+from tests.protocols.streaming import CUTS, check_guarantees, cut
 
 # Name of a request -> the target it is encoded for; any other has the careful defaults.
 TARGETS: dict[str, TargetView] = {
@@ -44,15 +46,10 @@ TARGETS: dict[str, TargetView] = {
     ),
 }
 
-
-def _ids(paths: list[Path]) -> list[str]:
-    return [path.stem for path in paths]
-
-
-REQUESTS = cases("request", "json")
-RESPONSES = cases("response", "json")
-STREAMS = cases("stream", "sse")
-ERRORS = [*cases("error", "json"), *cases("error", "txt"), *cases("error", "html")]
+REQUESTS = cases("anthropic", "request", "json")
+RESPONSES = cases("anthropic", "response", "json")
+STREAMS = cases("anthropic", "stream", "sse")
+ERRORS = cases("anthropic", "error", "json", "txt", "html")
 
 
 def test_every_folder_has_cases() -> None:
@@ -63,37 +60,29 @@ def test_every_folder_has_cases() -> None:
 
 
 def test_every_case_is_explained() -> None:
-    told = (GOLDEN / "ORIGINS.md").read_text()
-    missing = [
-        f"{path.parent.name}/{path.stem}"
-        for path in (*REQUESTS, *RESPONSES, *STREAMS, *ERRORS)
-        if f"| {path.parent.name}/{path.stem} |" not in told
-    ]
-    assert missing == []
+    assert unexplained("ORIGINS.md", (*REQUESTS, *RESPONSES, *STREAMS, *ERRORS)) == []
 
 
-@pytest.mark.parametrize("path", REQUESTS, ids=_ids(REQUESTS))
+@pytest.mark.parametrize("path", REQUESTS, ids=stems(REQUESTS))
 def test_request_is_read(path: Path) -> None:
     request = CODEC.decode_request(json.loads(path.read_bytes()))
-    golden(path.with_suffix(".ir.json"), as_json(plain(request)))
+    golden_read(path, request)
 
 
-@pytest.mark.parametrize("path", REQUESTS, ids=_ids(REQUESTS))
+@pytest.mark.parametrize("path", REQUESTS, ids=stems(REQUESTS))
 def test_request_is_written(path: Path) -> None:
     request = CODEC.decode_request(json.loads(path.read_bytes()))
-    outgoing, lost = encoded(request, TARGETS.get(path.stem))
-    found = {"body": outgoing.body, "lost": lost, "local_stop": list(outgoing.local_stop)}
-    golden(path.with_suffix(".anthropic.json"), as_json(found))
+    golden_sent(path.with_suffix(".anthropic.json"), encoded(request, TARGETS.get(path.stem)))
 
 
-@pytest.mark.parametrize("path", RESPONSES, ids=_ids(RESPONSES))
+@pytest.mark.parametrize("path", RESPONSES, ids=stems(RESPONSES))
 def test_response_is_read(path: Path) -> None:
     events = CODEC.decode_response(json.loads(path.read_bytes()), context())
     check_guarantees(events)
-    golden(path.with_suffix(".ir.json"), as_json(plain(events)))
+    golden_read(path, events)
 
 
-@pytest.mark.parametrize("path", RESPONSES, ids=_ids(RESPONSES))
+@pytest.mark.parametrize("path", RESPONSES, ids=stems(RESPONSES))
 def test_response_is_written_as_the_sdk_reads_it(path: Path) -> None:
     folded = fold(CODEC.decode_response(json.loads(path.read_bytes()), context()))
     if isinstance(folded, Failure):
@@ -101,24 +90,24 @@ def test_response_is_written_as_the_sdk_reads_it(path: Path) -> None:
         return
     body = json.loads(CODEC.encode_response(folded, context()))
     Message.model_validate(body)
-    golden(path.with_suffix(".anthropic.json"), as_json(body))
+    golden_json(path.with_suffix(".anthropic.json"), body)
 
 
-@pytest.mark.parametrize("path", STREAMS, ids=_ids(STREAMS))
+@pytest.mark.parametrize("path", STREAMS, ids=stems(STREAMS))
 def test_stream_is_read(path: Path) -> None:
     events = decode([path.read_bytes()])
     check_guarantees(events)
-    golden(path.with_suffix(".ir.json"), as_json(plain(events)))
+    golden_read(path, events)
 
 
 @pytest.mark.parametrize("size", CUTS)
-@pytest.mark.parametrize("path", STREAMS, ids=_ids(STREAMS))
+@pytest.mark.parametrize("path", STREAMS, ids=stems(STREAMS))
 def test_stream_reads_the_same_however_it_is_cut(path: Path, size: int) -> None:
     data = path.read_bytes()
     assert decode(cut(data, size)) == decode([data])
 
 
-@pytest.mark.parametrize("path", STREAMS, ids=_ids(STREAMS))
+@pytest.mark.parametrize("path", STREAMS, ids=stems(STREAMS))
 def test_stream_is_written_as_the_sdk_reads_it(path: Path) -> None:
     events = decode([path.read_bytes()])
     written = CODEC.encoder(context()).encode(events)
@@ -149,7 +138,7 @@ def _check_same(streamed: Any, whole: dict[str, Any]) -> None:
             assert {name: one[name] for name in other} == other
 
 
-@pytest.mark.parametrize("path", ERRORS, ids=_ids(ERRORS))
+@pytest.mark.parametrize("path", ERRORS, ids=stems(ERRORS))
 def test_error_body_is_read(path: Path) -> None:
     fault = CODEC.decode_error(400, path.read_bytes())
-    golden(path.with_suffix(".ir.json"), as_json(plain(fault)))
+    golden_read(path, fault)

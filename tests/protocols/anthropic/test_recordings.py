@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 
-from kurolproxy.ir import Block, Failure, Finish, Response, Usage
+from kurolproxy.ir import Failure, Finish, Response
 from kurolproxy.protocols import seal
 from kurolproxy.protocols.anthropic.codec import CODEC
 from kurolproxy.protocols.anthropic.scan import MessagesScanner
 from kurolproxy.protocols.base import PassFacts
 from kurolproxy.protocols.folding import fold
-from kurolproxy.sse import FrameSplitter
-from tests.fakes.recordings import (
-    Call,
-    Recording,
-    expected,
-    ids,
-    needs_recordings,
-    normal_json,
-    select,
+from tests.fakes.recordings import Recording, expected, ids, needs_recordings, select
+from tests.protocols.anthropic.support import context, decode, sdk_message
+from tests.protocols.replaying import (
+    check_passed_answer,
+    check_said,
+    estimate_of_silent,
+    proofs_of,
+    usage_of,
+    words_written,
 )
-from tests.protocols.anthropic.support import (
-    CUTS,
-    check_guarantees,
-    context,
-    cut,
-    decode,
-    sdk_message,
-)
+from tests.protocols.streaming import CUTS, check_guarantees, cut, whole_frames
 
 pytestmark = needs_recordings
 
@@ -49,26 +41,15 @@ REASONS = {
 }
 
 
-def text_of(answer: Response, kind: str) -> str:
-    return "".join(block.text for block in answer.blocks if block.kind == kind)
-
-
-def call_of(block: Block) -> Call:
-    assert block.tool is not None
-    return Call(block.tool.name, normal_json(block.text))
-
-
 def check(answer: Response, recorded: Recording) -> None:
     """Hold an answer against what an independent reader sees in the recording."""
     seen = expected(recorded)
-    assert text_of(answer, "text") == seen.text
-    assert text_of(answer, "reasoning") == seen.reasoning
-    assert tuple(call_of(each) for each in answer.blocks if each.kind == "tool") == seen.calls
-    assert tuple(each.seal.proof for each in answer.blocks if each.seal) == seen.proofs
+    check_said(answer, recorded)
+    assert proofs_of(answer) == seen.proofs
     assert answer.finish.reason == REASONS[seen.finish or ""]
     assert (answer.finish.detail or "") == seen.refusal
-    assert seen.usage is not None
-    assert answer.usage == Usage(*seen.usage)
+    assert answer.usage is not None
+    assert answer.usage == usage_of(recorded)
 
 
 @pytest.mark.parametrize("recorded", STREAMS, ids=ids(STREAMS))
@@ -133,7 +114,7 @@ def test_recorded_stream_passes_through_unchanged(recorded: Recording, size: int
     assert found.finished == seen.whole
     assert found.content
     if seen.whole and seen.usage is not None:
-        assert found.usage == Usage(*seen.usage)
+        assert found.usage == usage_of(recorded)
 
 
 @pytest.mark.parametrize("size", [*CUTS, 0])
@@ -158,37 +139,21 @@ def model_of(recorded: Recording) -> str:
 
 def passed(recorded: Recording, size: int, model: str) -> tuple[MessagesScanner, bytes]:
     """Pass a recording through as the relay does; 0 means in one piece."""
-    found, splitter = MessagesScanner(model, PassFacts()), FrameSplitter(1 << 24)
-    out = b""
-    for piece in cut(recorded.response, size or len(recorded.response)):
-        whole = splitter.cut(piece)
-        out += found.feed(whole) if whole else b""
-    rest = splitter.rest()
-    return found, out + (found.feed(rest) if rest else b"")
+    found = MessagesScanner(model, PassFacts())
+    pieces = cut(recorded.response, size or len(recorded.response))
+    return found, b"".join(map(found.feed, whole_frames(pieces, with_rest=True)))
 
 
 @pytest.mark.parametrize("recorded", WHOLE, ids=ids(WHOLE))
 def test_recorded_answer_passes_through(recorded: Recording) -> None:
-    body = json.loads(recorded.response)
-    same = CODEC.passed_answer(recorded.response, body["model"])
-    assert same.body is recorded.response
-    assert same.failure is None
-    other = CODEC.passed_answer(recorded.response, "mine")
-    assert json.loads(other.body) == {**body, "model": "mine"}
-    assert len(other.body) - len(recorded.response) == len("mine") - len(body["model"])
-    seen = expected(recorded)
-    assert seen.usage is not None
-    assert same.usage == other.usage == Usage(*seen.usage)
+    check_passed_answer(CODEC, recorded)
 
 
 @pytest.mark.parametrize("recorded", WHOLE + STREAMS, ids=ids(WHOLE + STREAMS))
 def test_estimate_of_a_recorded_answer_errs_high(recorded: Recording) -> None:
-    seen: Any = expected(recorded)
-    wrote = len((seen.text + seen.reasoning).encode())
+    wrote = words_written(recorded)
     if recorded.stream:
-        if seen.error is None:
+        if expected(recorded).error is None:
             assert passed(recorded, 0, "mine")[0].emitted_bytes >= wrote
     else:
-        # Only an answer that does not tell its usage is weighed.
-        silent = json.dumps({**json.loads(recorded.response), "usage": None}).encode()
-        assert CODEC.passed_answer(silent, "mine").emitted_bytes >= wrote
+        assert estimate_of_silent(CODEC, recorded) >= wrote

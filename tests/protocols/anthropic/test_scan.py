@@ -14,8 +14,8 @@ from kurolproxy.ir import Usage
 from kurolproxy.protocols.anthropic.codec import CODEC
 from kurolproxy.protocols.anthropic.scan import MessagesScanner
 from kurolproxy.protocols.base import PassFacts
-from kurolproxy.sse import FrameSplitter
-from tests.protocols.anthropic.support import CUTS, GOLDEN, cut
+from tests.protocols.goldens import ROOT
+from tests.protocols.streaming import CUTS, cut, whole_frames
 
 MODEL = "claude-up"
 
@@ -51,8 +51,7 @@ ERROR = event("error", error={"type": "overloaded_error", "message": "Busy"})
 
 def passed(found: MessagesScanner, *pieces: bytes) -> bytes:
     """Feed what a splitter makes of the pieces, as the relay does."""
-    splitter = FrameSplitter(1 << 24)
-    return b"".join(found.feed(whole) for piece in pieces if (whole := splitter.cut(piece)))
+    return b"".join(map(found.feed, whole_frames(pieces)))
 
 
 def test_unchanged_pieces_are_handed_on_as_the_objects_that_were_read() -> None:
@@ -222,7 +221,7 @@ def test_results_of_the_vendors_tools_are_not_counted() -> None:
     assert found.emitted_bytes == counted
 
 
-STREAMS = [path.read_bytes() for path in sorted((GOLDEN / "stream").glob("*.sse"))]
+STREAMS = [path.read_bytes() for path in sorted((ROOT / "anthropic" / "stream").glob("*.sse"))]
 
 
 @pytest.mark.parametrize("size", CUTS)

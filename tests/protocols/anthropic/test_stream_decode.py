@@ -26,7 +26,9 @@ from kurolproxy.ir import (
 )
 from kurolproxy.protocols.anthropic.codec import CODEC
 from kurolproxy.protocols.folding import fold
-from tests.protocols.anthropic.support import GOLDEN, check_guarantees, context, decode
+from tests.protocols.anthropic.support import context, decode
+from tests.protocols.goldens import ROOT
+from tests.protocols.streaming import check_guarantees
 
 
 def event(kind: str, **fields: Any) -> bytes:
@@ -350,7 +352,7 @@ def test_each_counter_that_is_named_again_replaces_the_one_before(
     assert (seen[-1] if seen else None) == total
 
 
-STREAMS = [path.read_bytes() for path in sorted((GOLDEN / "stream").glob("*.sse"))]
+STREAMS = [path.read_bytes() for path in sorted((ROOT / "anthropic" / "stream").glob("*.sse"))]
 
 
 @pytest.mark.parametrize("stream", STREAMS, ids=range(len(STREAMS)))

@@ -1,74 +1,35 @@
-"""What the tests of the answers share: contexts, streams, golden files, the vendor's SDK."""
+"""What the tests of the answers share: contexts, streams, the vendor's SDK."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Iterable, Mapping
 from functools import cache
-from itertools import count
-from pathlib import Path
 from typing import Any
 
 import httpx2
 from google import genai
 from google.genai import types
 
-from kurolproxy.ir import (
-    BlockEnd,
-    BlockStart,
-    Cited,
-    Delta,
-    Failure,
-    Finish,
-    ReasoningWish,
-    Request,
-    Sealed,
-    Start,
-    StreamEvent,
-)
+from kurolproxy.ir import ReasoningWish, StreamEvent
 from kurolproxy.protocols.base import AnswerContext, PassFacts
 from kurolproxy.protocols.gemini.scan import GeminiScanner
 from kurolproxy.protocols.gemini.stream_decode import GeminiDecoder
-from kurolproxy.sse import FrameSplitter
+from tests.protocols.streaming import answer_context, fed, whole_frames
 
-GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "gemini"
 SHOWN = ReasoningWish(show="summary")
-CUTS = (1, 2, 3, 7, 64)
-
-
-def ids() -> Callable[[str], str]:
-    """Return a maker of ids that counts."""
-    numbers = count(1)
-    return lambda prefix: f"{prefix}{next(numbers)}"
 
 
 def context(
-    reasoning: ReasoningWish | None = SHOWN,
-    *,
-    family: str = "gemini",
-    model: str = "m1",
-    max_event_bytes: int = 16_777_216,
-    n: int = 1,
+    reasoning: ReasoningWish | None = SHOWN, *, family: str = "gemini", **more: Any
 ) -> AnswerContext:
     """Return the context of an answer; its client reads thoughts."""
-    request = Request(model, (), reasoning=reasoning, n=n)
-    return AnswerContext(
-        model, 1_700_000_000, ids(), request, family, max_event_bytes=max_event_bytes
-    )
-
-
-def cut(data: bytes, size: int) -> Iterable[bytes]:
-    """Yield the pieces of ``data``."""
-    return (data[at : at + size] for at in range(0, len(data), size))
+    return answer_context(family, reasoning=reasoning, **more)
 
 
 def decode(pieces: Iterable[bytes], answer: AnswerContext | None = None) -> list[StreamEvent]:
     """Decode a stream that comes in pieces."""
-    decoder = GeminiDecoder(answer or context())
-    events = [event for piece in pieces for event in decoder.feed(piece)]
-    return events + decoder.close()
+    return fed(GeminiDecoder(answer or context()), pieces)
 
 
 def frame(value: Any) -> bytes:
@@ -102,70 +63,8 @@ def scan(
 ) -> tuple[bytes, GeminiScanner]:
     """Pass a stream through as the driver does; return what came out, and the scanner."""
     scanner = kind(public, PassFacts(n=n))
-    splitter = FrameSplitter(16_777_216)
-    out = [scanner.feed(whole) for piece in pieces if (whole := splitter.cut(piece))]
-    return b"".join(out) + scanner.close(), scanner
-
-
-def check_guarantees(events: list[StreamEvent]) -> None:
-    """Assert what ``ir`` promises of every event list."""
-    assert isinstance(events[0], Start)
-    assert isinstance(events[-1], Finish | Failure)
-    assert sum(isinstance(event, Start) for event in events) == 1
-    assert sum(isinstance(event, Finish | Failure) for event in events) == 1
-    opened: int | None = None
-    following = 0
-    for event in events:
-        match event:
-            case BlockStart(index=index, kind=kind, tool=tool):
-                assert opened is None
-                assert index == following
-                assert (tool is not None) == (kind == "tool")
-                assert tool is None or (tool.id and tool.name)
-                opened, following = index, following + 1
-            case BlockEnd(index=index):
-                assert opened == index
-                opened = None
-            case Delta(index=index, text=text):
-                assert opened == index
-                assert text
-            case Sealed(index=index) | Cited(index=index):
-                assert opened == index
-    assert opened is None or isinstance(events[-1], Failure)
-
-
-def plain(value: Any) -> Any:
-    """Return a neutral value as JSON: the class's name and what differs from its defaults."""
-    if is_dataclass(value):
-        said = {
-            each.name: plain(found)
-            for each in fields(value)
-            if (found := getattr(value, each.name)) not in (None, (), {}, "", False, each.default)
-        }
-        return {"is": type(value).__name__, **said}
-    if isinstance(value, Mapping):
-        return {name: plain(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(each) for each in value]
-    return value
-
-
-def as_json(value: Any) -> str:
-    """Write a golden file's text."""
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-
-
-def golden(path: Path, found: str) -> None:
-    """Compare with a golden file; with ``KUROL_UPDATE_GOLDEN=1`` write it instead."""
-    if os.environ.get("KUROL_UPDATE_GOLDEN") == "1":
-        path.write_text(found)
-    assert path.read_text() == found
-
-
-def cases(folder: str, *endings: str) -> list[Path]:
-    """Return the inputs of a folder: the files whose names have one dot."""
-    found = [path for ending in endings for path in (GOLDEN / folder).glob(f"*.{ending}")]
-    return sorted(path for path in found if path.name.count(".") == 1)
+    out = b"".join(map(scanner.feed, whole_frames(pieces)))
+    return out + scanner.close(), scanner
 
 
 # --- the vendor's SDK -------------------------------------------------------------------

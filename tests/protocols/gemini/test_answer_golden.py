@@ -17,25 +17,19 @@ from kurolproxy.protocols.gemini.error import decode_error
 from kurolproxy.protocols.gemini.response import decode_response, encode_response
 from kurolproxy.protocols.gemini.stream_encode import GeminiArrayEncoder, GeminiEncoder
 from tests.protocols.gemini.answering import (
-    CUTS,
-    GOLDEN,
-    as_json,
-    cases,
-    check_guarantees,
     context,
-    cut,
     decode,
-    golden,
-    plain,
     sdk_answer,
     sdk_elements,
     sdk_parts,
     sdk_stream,
 )
+from tests.protocols.goldens import cases, golden, golden_json, golden_read, stems, unexplained
+from tests.protocols.streaming import CUTS, check_named, cut
 
-RESPONSES = cases("response", "json")
-STREAMS = cases("stream", "sse")
-ERRORS = cases("error", "json", "txt", "html")
+RESPONSES = cases("gemini", "response", "json")
+STREAMS = cases("gemini", "stream", "sse")
+ERRORS = cases("gemini", "error", "json", "txt", "html")
 NO_ANSWERS = (
     "array_cut",
     "array_error",
@@ -47,10 +41,6 @@ NO_ANSWERS = (
 )
 
 
-def _ids(paths: list[Path]) -> list[str]:
-    return [path.stem for path in paths]
-
-
 def test_every_folder_has_cases() -> None:
     assert len(RESPONSES) >= 25
     assert len(STREAMS) >= 35
@@ -58,48 +48,42 @@ def test_every_folder_has_cases() -> None:
 
 
 def test_every_case_is_explained() -> None:
-    told = (GOLDEN / "ORIGINS-answer.md").read_text()
-    missing = [
-        f"{path.parent.name}/{path.stem}"
-        for path in (*RESPONSES, *STREAMS, *ERRORS)
-        if f"| {path.parent.name}/{path.stem} |" not in told
-    ]
-    assert missing == []
+    assert unexplained("ORIGINS-answer.md", (*RESPONSES, *STREAMS, *ERRORS)) == []
 
 
-@pytest.mark.parametrize("path", RESPONSES, ids=_ids(RESPONSES))
+@pytest.mark.parametrize("path", RESPONSES, ids=stems(RESPONSES))
 def test_response_is_read(path: Path) -> None:
     events = decode_response(wire.load_exact(path.read_bytes()), context())
-    check_guarantees(events)
-    golden(path.with_suffix(".ir.json"), as_json(plain(events)))
+    check_named(events)
+    golden_read(path, events)
 
 
-@pytest.mark.parametrize("path", RESPONSES, ids=_ids(RESPONSES))
+@pytest.mark.parametrize("path", RESPONSES, ids=stems(RESPONSES))
 def test_response_is_written_as_the_sdk_reads_it(path: Path) -> None:
     folded = fold(decode_response(wire.load_exact(path.read_bytes()), context()))
     assert isinstance(folded, Failure) == (path.stem in NO_ANSWERS)
     if isinstance(folded, Failure):
         return
     written = encode_response(folded, context())
-    golden(path.with_suffix(".gemini.json"), as_json(json.loads(written)))
+    golden_json(path.with_suffix(".gemini.json"), json.loads(written))
     assert sdk_answer(written).candidates
 
 
-@pytest.mark.parametrize("path", STREAMS, ids=_ids(STREAMS))
+@pytest.mark.parametrize("path", STREAMS, ids=stems(STREAMS))
 def test_stream_is_read(path: Path) -> None:
     events = decode([path.read_bytes()])
-    check_guarantees(events)
-    golden(path.with_suffix(".ir.json"), as_json(plain(events)))
+    check_named(events)
+    golden_read(path, events)
 
 
 @pytest.mark.parametrize("size", CUTS)
-@pytest.mark.parametrize("path", STREAMS, ids=_ids(STREAMS))
+@pytest.mark.parametrize("path", STREAMS, ids=stems(STREAMS))
 def test_stream_reads_the_same_however_it_is_cut(path: Path, size: int) -> None:
     data = path.read_bytes()
     assert decode(cut(data, size)) == decode([data])
 
 
-@pytest.mark.parametrize("path", STREAMS, ids=_ids(STREAMS))
+@pytest.mark.parametrize("path", STREAMS, ids=stems(STREAMS))
 def test_stream_is_written_as_the_sdk_reads_it(path: Path) -> None:
     events = decode([path.read_bytes()])
     written = GeminiEncoder(context()).encode(events)
@@ -114,7 +98,7 @@ def test_stream_is_written_as_the_sdk_reads_it(path: Path) -> None:
         assert chunks[-1].usage_metadata == whole.usage_metadata
 
 
-@pytest.mark.parametrize("path", STREAMS, ids=_ids(STREAMS))
+@pytest.mark.parametrize("path", STREAMS, ids=stems(STREAMS))
 def test_array_has_the_elements_of_the_stream(path: Path) -> None:
     events = decode([path.read_bytes()])
     stream = GeminiEncoder(context()).encode(events)
@@ -128,4 +112,4 @@ def test_array_has_the_elements_of_the_stream(path: Path) -> None:
 @pytest.mark.parametrize("path", ERRORS, ids=[path.name for path in ERRORS])
 def test_error_body_is_read(path: Path) -> None:
     fault = decode_error(400, path.read_bytes())
-    golden(path.with_suffix(".ir.json"), as_json(plain(fault)))
+    golden_read(path, fault)

@@ -8,16 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kurolproxy.ir import (
-    Block,
-    Failure,
-    Finish,
-    Response,
-    Seal,
-    StreamEvent,
-    ToolHead,
-    Usage,
-)
+from kurolproxy.ir import Block, Failure, Finish, Response, Seal, StreamEvent, ToolHead, Usage
 from kurolproxy.protocols import seal as seals
 from kurolproxy.protocols import wire
 from kurolproxy.protocols.folding import fold
@@ -26,14 +17,8 @@ from kurolproxy.protocols.gemini.response import decode_response, encode_respons
 from kurolproxy.protocols.gemini.scan import GeminiArrayScanner, GeminiScanner
 from kurolproxy.protocols.gemini.stream_decode import GeminiDecoder
 from kurolproxy.protocols.gemini.stream_encode import GeminiArrayEncoder, GeminiEncoder
-from tests.protocols.gemini.answering import (
-    check_guarantees,
-    context,
-    decode,
-    frame,
-    response,
-    scan,
-)
+from tests.protocols.gemini.answering import context, decode, frame, response, scan
+from tests.protocols.streaming import check_named, cuts
 from tests.unfolding import unfold
 
 # What JSON can say: no halves of surrogate pairs.
@@ -73,18 +58,11 @@ def streams(draw: st.DrawFn) -> list[bytes]:
     return [*out, frame(response({"text": ""}, reason=reason, usageMetadata=draw(USAGE)))]
 
 
-@st.composite
-def cuts(draw: st.DrawFn, data: bytes) -> list[bytes]:
-    """Return the pieces of any split."""
-    at = sorted(draw(st.lists(st.integers(0, len(data)), max_size=12)))
-    return [data[one:other] for one, other in zip([0, *at], [*at, len(data)], strict=True)]
-
-
 @given(st.data())
 def test_any_split_of_a_stream_gives_the_same_events(data: st.DataObject) -> None:
     stream = b"".join(data.draw(streams()))
     events = decode(data.draw(cuts(stream)))
-    check_guarantees(events)
+    check_named(events)
     assert events == decode([stream])
     assert isinstance(events[-1], Finish)
 
@@ -119,7 +97,7 @@ def test_any_bytes_give_a_whole_event_list(data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(0, 4))):
         stream[data.draw(st.integers(0, len(stream) - 1))] = data.draw(st.integers(0, 255))
     pieces = data.draw(cuts(bytes(stream)))
-    check_guarantees(decode(pieces))
+    check_named(decode(pieces))
     for kind in (GeminiScanner, GeminiArrayScanner):
         scan(pieces, "public", kind=kind)
 
@@ -160,9 +138,9 @@ def responses(draw: st.DrawFn) -> Any:
 
 @given(SHAPES | responses())
 def test_any_document_is_an_answer_or_a_failure(value: Any) -> None:
-    check_guarantees(decode_response(value, context()))
-    check_guarantees(decode_response([value], context()))
-    check_guarantees(decode([frame(value), frame(value)]))
+    check_named(decode_response(value, context()))
+    check_named(decode_response([value], context()))
+    check_named(decode([frame(value), frame(value)]))
     for kind in (GeminiScanner, GeminiArrayScanner):
         scan([frame(value), frame(value)], "public", kind=kind)
 

@@ -14,7 +14,8 @@ from kurolproxy.protocols.base import Circumstances, Codec, TargetView
 from kurolproxy.protocols.gemini.codec import ARRAY_CODEC, CODEC
 from kurolproxy.protocols.openai_chat.codec import CODEC as CHAT
 from kurolproxy.protocols.translator import Translation, translate
-from tests.protocols.gemini.answering import END, ids, response, sdk_elements, sdk_stream, words
+from tests.protocols.gemini.answering import END, response, sdk_elements, sdk_stream, words
+from tests.protocols.streaming import ids
 
 BODY = json.dumps({"contents": [{"parts": [{"text": "Hello"}]}]}).encode()
 CHAT_STREAM = (

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from kurolproxy.ir import BlockKind, Cited, Failure, Finish, Response, Sealed, Usage
+from kurolproxy.ir import Cited, Failure, Finish, Response, Sealed
 from kurolproxy.protocols import wire
 from kurolproxy.protocols.folding import fold
 from kurolproxy.protocols.gemini.error import decode_error
@@ -14,19 +14,9 @@ from kurolproxy.protocols.gemini.response import decode_response, encode_respons
 from kurolproxy.protocols.gemini.scan import GeminiArrayScanner, passed_answer
 from kurolproxy.protocols.gemini.stream_encode import GeminiArrayEncoder, GeminiEncoder
 from kurolproxy.sse import FrameSplitter
-from tests.fakes.recordings import (
-    Recording,
-    expected,
-    ids,
-    needs_recordings,
-    normal_json,
-    select,
-)
+from tests.fakes.recordings import Recording, expected, ids, needs_recordings, normal_json, select
 from tests.protocols.gemini.answering import (
-    CUTS,
-    check_guarantees,
     context,
-    cut,
     decode,
     scan,
     sdk_answer,
@@ -34,6 +24,8 @@ from tests.protocols.gemini.answering import (
     sdk_parts,
     sdk_stream,
 )
+from tests.protocols.replaying import check_said, usage_of
+from tests.protocols.streaming import CUTS, check_named, cut
 
 pytestmark = needs_recordings
 
@@ -55,10 +47,6 @@ def test_there_are_recordings_of_every_kind() -> None:
     assert len(ERRORS) >= 5
 
 
-def text_of(found: Response, kind: BlockKind) -> str:
-    return "".join(block.text for block in found.blocks if block.kind == kind)
-
-
 def check(found: Response | Failure, seen: Recording) -> None:
     """Assert that an answer says what the recording says."""
     wanted = expected(seen)
@@ -66,11 +54,8 @@ def check(found: Response | Failure, seen: Recording) -> None:
         assert isinstance(found, Failure)
         return
     assert isinstance(found, Response)
-    assert text_of(found, "text") == wanted.text
-    assert text_of(found, "reasoning") == wanted.reasoning
-    calls = [(block.tool.name, normal_json(block.text)) for block in found.blocks if block.tool]
-    assert calls == [tuple(call) for call in wanted.calls]
-    assert found.usage == (None if wanted.usage is None else Usage(*wanted.usage))
+    check_said(found, seen)
+    assert found.usage == usage_of(seen)
     usual = "tool_calls" if wanted.calls else "stop"
     assert found.finish.reason == LIMITS.get(wanted.finish or "", usual)
     assert (found.finish.detail or "") == wanted.refusal
@@ -79,7 +64,7 @@ def check(found: Response | Failure, seen: Recording) -> None:
 @pytest.mark.parametrize("seen", STREAMS, ids=ids(STREAMS))
 def test_recorded_stream_is_read(seen: Recording) -> None:
     events = decode([seen.response])
-    check_guarantees(events)
+    check_named(events)
     check(fold(events), seen)
 
 
@@ -120,8 +105,7 @@ def test_recorded_stream_passes_with_the_public_model_only(seen: Recording, size
     models = {json.loads(part[6:])["modelVersion"] for part in out.split(b"\r\n\r\n") if part}
     assert models == {"public"}
     assert scanner.finished
-    wanted = expected(seen).usage
-    assert scanner.usage == (None if wanted is None else Usage(*wanted))
+    assert scanner.usage == usage_of(seen)
     # The order of the events and what they say is as it was.
     again = decode([out])
     assert again[1:] == decode([seen.response])[1:]
@@ -149,7 +133,7 @@ def test_recorded_stream_passes_as_an_array(seen: Recording, size: int) -> None:
 @pytest.mark.parametrize("seen", ANSWERS, ids=ids(ANSWERS))
 def test_recorded_answer_is_read_and_written(seen: Recording) -> None:
     events = decode_response(wire.load_upstream(seen.response), context())
-    check_guarantees(events)
+    check_named(events)
     found = fold(events)
     check(found, seen)
     if isinstance(found, Response):
@@ -164,8 +148,7 @@ def test_recorded_answer_passes_with_the_public_model_only(seen: Recording) -> N
     assert found.recode == ("enum-encoding" in seen.path)
     if found.recode:
         return
-    wanted = expected(seen).usage
-    assert found.usage == (None if wanted is None else Usage(*wanted))
+    assert found.usage == usage_of(seen)
     before, after = json.loads(seen.response), json.loads(found.body)
     assert after == {**before, "modelVersion": "public"}
     assert passed_answer(seen.response, before["modelVersion"]).body is seen.response

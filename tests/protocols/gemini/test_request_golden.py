@@ -13,7 +13,8 @@ from google.genai import types
 
 from kurolproxy.protocols.base import TargetView
 from kurolproxy.protocols.gemini.request_decode import decode_request
-from tests.protocols.gemini.request_support import GOLDEN, as_json, encoded, golden, plain, target
+from tests.protocols.gemini.request_support import encoded, target
+from tests.protocols.goldens import cases, golden_read, golden_sent, stems
 
 # Name of a request -> the target it is encoded for; any other has the careful defaults.
 TARGETS: dict[str, TargetView] = {
@@ -26,8 +27,8 @@ TARGETS: dict[str, TargetView] = {
     "everything_else": target(32_000, prefill=True, allow_service_tier=True),
     "enum_answer": target(thinking_can_disable=False, efforts=("low", "high")),
 }
-CASES = sorted(path for path in GOLDEN.glob("*.json") if path.name.count(".") == 1)
-NAMES = [path.stem for path in CASES]
+CASES = cases("gemini", "request", "json")
+NAMES = stems(CASES)
 
 
 def test_there_are_cases_for_every_target() -> None:
@@ -36,23 +37,22 @@ def test_there_are_cases_for_every_target() -> None:
 
 
 def test_every_case_is_explained() -> None:
-    told = (GOLDEN / "ORIGINS-request.md").read_text()
+    told = (CASES[0].parent / "ORIGINS-request.md").read_text()
     assert [name for name in NAMES if f"| {name} |" not in told] == []
 
 
 @pytest.mark.parametrize("path", CASES, ids=NAMES)
 def test_request_is_read(path: Path) -> None:
     request = decode_request(json.loads(path.read_bytes()))
-    golden(path.with_suffix(".ir.json"), as_json(plain(request)))
+    golden_read(path, request)
 
 
 @pytest.mark.parametrize("path", CASES, ids=NAMES)
 def test_request_is_written_as_the_sdk_knows_it(path: Path) -> None:
     request = decode_request(json.loads(path.read_bytes()))
-    outgoing, lost = encoded(request, TARGETS.get(path.stem))
-    found = {"body": outgoing.body, "lost": lost, "local_stop": list(outgoing.local_stop)}
-    golden(path.with_suffix(".gemini.json"), as_json(found))
-    _check_known(outgoing.body)
+    sent = encoded(request, TARGETS.get(path.stem))
+    golden_sent(path.with_suffix(".gemini.json"), sent)
+    _check_known(sent[0].body)
 
 
 def _check_known(body: dict[str, object]) -> None:

@@ -14,18 +14,11 @@ from kurolproxy.protocols.base import PassFacts, Scanner
 from kurolproxy.protocols.folding import fold
 from kurolproxy.protocols.gemini.frame import member_place
 from kurolproxy.protocols.gemini.response import decode_response
-from kurolproxy.protocols.gemini.scan import (
-    GeminiArrayScanner,
-    GeminiScanner,
-    passed_answer,
-)
+from kurolproxy.protocols.gemini.scan import GeminiArrayScanner, GeminiScanner, passed_answer
 from tests.protocols.gemini.answering import (
-    CUTS,
     END,
     USAGE,
-    cases,
     context,
-    cut,
     decode,
     frame,
     response,
@@ -33,9 +26,11 @@ from tests.protocols.gemini.answering import (
     sdk_stream,
     words,
 )
+from tests.protocols.goldens import cases
+from tests.protocols.streaming import CUTS, cut
 
-STREAMS = cases("stream", "sse")
-RESPONSES = cases("response", "json")
+STREAMS = cases("gemini", "stream", "sse")
+RESPONSES = cases("gemini", "response", "json")
 # Only a translation looks so closely that it finds these broken, or an end in them.
 UNSEEN = (
     "broken_event",

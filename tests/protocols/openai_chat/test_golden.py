@@ -16,22 +16,24 @@ from kurolproxy.ir import Failure, Finish
 from kurolproxy.protocols.base import TargetView
 from kurolproxy.protocols.folding import fold
 from kurolproxy.protocols.openai_chat.codec import CODEC
-from tests.protocols.openai_chat.support import (
-    CUTS,
-    GOLDEN,
-    as_json,
+from tests.protocols.goldens import (
     cases,
-    check_guarantees,
+    golden,
+    golden_json,
+    golden_read,
+    golden_sent,
+    stems,
+    unexplained,
+)
+from tests.protocols.openai_chat.support import (
     context,
-    cut,
     decode,
     encoded,
-    golden,
-    plain,
     sdk_chunks,
     sdk_completion,
     target,
 )
+from tests.protocols.streaming import CUTS, check_named, cut
 
 OPENAI = {
     "max_tokens_field": "max_completion_tokens",
@@ -49,15 +51,10 @@ TARGETS: dict[str, TargetView] = {
     "search": target(hosted_tools=("web_search",)),
 }
 
-
-def _ids(paths: list[Path]) -> list[str]:
-    return [path.stem for path in paths]
-
-
-REQUESTS = cases("request", "json")
-RESPONSES = cases("response", "json")
-STREAMS = cases("stream", "sse")
-ERRORS = [*cases("error", "json"), *cases("error", "txt"), *cases("error", "html")]
+REQUESTS = cases("openai_chat", "request", "json")
+RESPONSES = cases("openai_chat", "response", "json")
+STREAMS = cases("openai_chat", "stream", "sse")
+ERRORS = cases("openai_chat", "error", "json", "txt", "html")
 NO_ANSWERS = ("broke_off", "error_in_200", "no_choices", "no_completion")
 # The SDK's types know no free-form call in a stream.
 UNTYPED = ("custom_calls",)
@@ -71,37 +68,29 @@ def test_every_folder_has_cases() -> None:
 
 
 def test_every_case_is_explained() -> None:
-    told = (GOLDEN / "ORIGINS.md").read_text()
-    missing = [
-        f"{path.parent.name}/{path.stem}"
-        for path in (*REQUESTS, *RESPONSES, *STREAMS, *ERRORS)
-        if f"| {path.parent.name}/{path.stem} |" not in told
-    ]
-    assert missing == []
+    assert unexplained("ORIGINS.md", (*REQUESTS, *RESPONSES, *STREAMS, *ERRORS)) == []
 
 
-@pytest.mark.parametrize("path", REQUESTS, ids=_ids(REQUESTS))
+@pytest.mark.parametrize("path", REQUESTS, ids=stems(REQUESTS))
 def test_request_is_read(path: Path) -> None:
     request = CODEC.decode_request(json.loads(path.read_bytes()))
-    golden(path.with_suffix(".ir.json"), as_json(plain(request)))
+    golden_read(path, request)
 
 
-@pytest.mark.parametrize("path", REQUESTS, ids=_ids(REQUESTS))
+@pytest.mark.parametrize("path", REQUESTS, ids=stems(REQUESTS))
 def test_request_is_written(path: Path) -> None:
     request = CODEC.decode_request(json.loads(path.read_bytes()))
-    outgoing, lost = encoded(request, TARGETS.get(path.stem))
-    found = {"body": outgoing.body, "lost": lost, "local_stop": list(outgoing.local_stop)}
-    golden(path.with_suffix(".chat.json"), as_json(found))
+    golden_sent(path.with_suffix(".chat.json"), encoded(request, TARGETS.get(path.stem)))
 
 
-@pytest.mark.parametrize("path", RESPONSES, ids=_ids(RESPONSES))
+@pytest.mark.parametrize("path", RESPONSES, ids=stems(RESPONSES))
 def test_response_is_read(path: Path) -> None:
     events = CODEC.decode_response(json.loads(path.read_bytes()), context(family="gpt"))
-    check_guarantees(events)
-    golden(path.with_suffix(".ir.json"), as_json(plain(events)))
+    check_named(events)
+    golden_read(path, events)
 
 
-@pytest.mark.parametrize("path", RESPONSES, ids=_ids(RESPONSES))
+@pytest.mark.parametrize("path", RESPONSES, ids=stems(RESPONSES))
 def test_response_is_written_as_the_sdk_reads_it(path: Path) -> None:
     document = json.loads(path.read_bytes())
     folded = fold(CODEC.decode_response(document, context(family="gpt")))
@@ -109,24 +98,24 @@ def test_response_is_written_as_the_sdk_reads_it(path: Path) -> None:
     if not isinstance(folded, Failure):
         body = json.loads(CODEC.encode_response(folded, context()))
         ChatCompletion.model_validate(body)
-        golden(path.with_suffix(".chat.json"), as_json(body))
+        golden_json(path.with_suffix(".chat.json"), body)
 
 
-@pytest.mark.parametrize("path", STREAMS, ids=_ids(STREAMS))
+@pytest.mark.parametrize("path", STREAMS, ids=stems(STREAMS))
 def test_stream_is_read(path: Path) -> None:
     events = decode([path.read_bytes()], context(family="gpt"))
-    check_guarantees(events)
-    golden(path.with_suffix(".ir.json"), as_json(plain(events)))
+    check_named(events)
+    golden_read(path, events)
 
 
 @pytest.mark.parametrize("size", CUTS)
-@pytest.mark.parametrize("path", STREAMS, ids=_ids(STREAMS))
+@pytest.mark.parametrize("path", STREAMS, ids=stems(STREAMS))
 def test_stream_reads_the_same_however_it_is_cut(path: Path, size: int) -> None:
     data = path.read_bytes()
     assert decode(cut(data, size)) == decode([data])
 
 
-@pytest.mark.parametrize("path", STREAMS, ids=_ids(STREAMS))
+@pytest.mark.parametrize("path", STREAMS, ids=stems(STREAMS))
 def test_stream_is_written_as_the_sdk_reads_it(path: Path) -> None:
     events = decode([path.read_bytes()], context(family="gpt"))
     written = CODEC.encoder(context()).encode(events)
@@ -163,4 +152,4 @@ def _called(call: dict[str, Any]) -> tuple[Any, ...]:
 @pytest.mark.parametrize("path", ERRORS, ids=[path.name for path in ERRORS])
 def test_error_body_is_read(path: Path) -> None:
     fault = CODEC.decode_error(400, path.read_bytes())
-    golden(path.with_suffix(".ir.json"), as_json(plain(fault)))
+    golden_read(path, fault)

@@ -33,16 +33,8 @@ from kurolproxy.protocols.openai_chat.codec import CODEC
 from kurolproxy.protocols.openai_chat.quick import Lesson
 from kurolproxy.protocols.openai_chat.request import KNOWN
 from kurolproxy.sse import read_frame
-from tests.protocols.openai_chat.support import (
-    body,
-    check_guarantees,
-    chunk,
-    context,
-    decode,
-    encoded,
-    frame,
-    scan,
-)
+from tests.protocols.openai_chat.support import body, chunk, context, decode, encoded, frame, scan
+from tests.protocols.streaming import check_named, cuts
 from tests.unfolding import unfold
 
 DONE = b"data: [DONE]\n\n"
@@ -86,19 +78,12 @@ def calls(draw: st.DrawFn) -> list[dict[str, Any]]:
     return [{"tool_calls": [each]} for each in (*begun, *more)]
 
 
-@st.composite
-def cuts(draw: st.DrawFn, data: bytes) -> list[bytes]:
-    """Return the pieces of any split."""
-    at = sorted(draw(st.lists(st.integers(0, len(data)), max_size=12)))
-    return [data[one:other] for one, other in zip([0, *at], [*at, len(data)], strict=True)]
-
-
 @given(st.data())
 def test_any_split_of_a_stream_gives_the_same_events(data: st.DataObject) -> None:
     stream = b"".join(data.draw(streams()))
     pieces = data.draw(cuts(stream))
     events = decode(pieces)
-    check_guarantees(events)
+    check_named(events)
     assert events == decode([stream])
     assert isinstance(events[-1], Finish)
 
@@ -119,7 +104,7 @@ def test_any_bytes_give_a_whole_event_list(data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(0, 4))):
         stream[data.draw(st.integers(0, len(stream) - 1))] = data.draw(st.integers(0, 255))
     events = decode(data.draw(cuts(bytes(stream))))
-    check_guarantees(events)
+    check_named(events)
     scan([bytes(stream)], "public", hide_usage=True)
 
 
@@ -161,8 +146,8 @@ SHAPES = st.recursive(
 
 @given(SHAPES)
 def test_any_document_is_an_answer_or_a_failure(value: Any) -> None:
-    check_guarantees(CODEC.decode_response(value, context()))
-    check_guarantees(decode([frame(value), DONE]))
+    check_named(CODEC.decode_response(value, context()))
+    check_named(decode([frame(value), DONE]))
 
 
 @given(st.lists(st.tuples(st.sampled_from(["content", "reasoning"]), TEXT, TEXT), max_size=8))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from openai.types.chat import ChatCompletion
 
-from kurolproxy.ir import BlockKind, Delta, Failure, Response, StreamEvent, Usage
+from kurolproxy.ir import Delta, Failure, Response, StreamEvent, Usage
 from kurolproxy.protocols import wire
 from kurolproxy.protocols.folding import fold
 from kurolproxy.protocols.openai_chat.codec import CODEC
@@ -23,16 +23,15 @@ from tests.fakes.recordings import (
     select,
 )
 from tests.protocols.openai_chat.support import (
-    CUTS,
-    check_guarantees,
     context,
-    cut,
     decode,
     encoded,
     scan,
     sdk_chunks,
     sdk_completion,
 )
+from tests.protocols.replaying import check_said, text_of
+from tests.protocols.streaming import CUTS, check_named, cut
 
 pytestmark = needs_recordings
 
@@ -54,17 +53,10 @@ def tokens(seen: Recording) -> Usage | None:
 def check(found: Response, seen: Recording) -> None:
     """Assert that an answer says what the recording says."""
     wanted = expected(seen)
-    assert text_of(found, "text") == wanted.text
-    assert text_of(found, "reasoning") == wanted.reasoning
+    check_said(found, seen)
     assert text_of(found, "refusal") == wanted.refusal
-    calls = [(block.tool.name, normal_json(block.text)) for block in found.blocks if block.tool]
-    assert calls == [tuple(call) for call in wanted.calls]
     assert found.usage == tokens(seen)
     assert (found.finish.reason == "tool_calls") == bool(wanted.calls)
-
-
-def text_of(found: Response, kind: BlockKind) -> str:
-    return "".join(block.text for block in found.blocks if block.kind == kind)
 
 
 def joined(events: list[StreamEvent]) -> list[Any]:
@@ -81,7 +73,7 @@ def joined(events: list[StreamEvent]) -> list[Any]:
 @pytest.mark.parametrize("seen", STREAMS, ids=ids(STREAMS))
 def test_recorded_stream_is_read(seen: Recording) -> None:
     events = decode([seen.response])
-    check_guarantees(events)
+    check_named(events)
     found, wanted = fold(events), expected(seen)
     if not wanted.whole:
         assert isinstance(found, Failure)
@@ -156,7 +148,7 @@ def _content(event: Any) -> bool:
 @pytest.mark.parametrize("seen", ANSWERS, ids=ids(ANSWERS))
 def test_recorded_answer_is_read_and_written(seen: Recording) -> None:
     events = CODEC.decode_response(wire.load_upstream(seen.response), context())
-    check_guarantees(events)
+    check_named(events)
     found = fold(events)
     assert isinstance(found, Response)
     check(found, seen)

@@ -21,7 +21,8 @@ from kurolproxy.ir import (
 from kurolproxy.protocols import seal as seals
 from kurolproxy.protocols.folding import fold
 from kurolproxy.protocols.openai_chat.codec import CODEC
-from tests.protocols.openai_chat.support import check_guarantees, context
+from tests.protocols.openai_chat.support import context
+from tests.protocols.streaming import check_named
 
 
 def answer(message: dict[str, Any] | None = None, reason: Any = "stop", **more: Any) -> Any:
@@ -31,7 +32,7 @@ def answer(message: dict[str, Any] | None = None, reason: Any = "stop", **more: 
 
 def read(document: Any, **asked: Any) -> Response | Failure:
     events = CODEC.decode_response(document, context(**asked))
-    check_guarantees(events)
+    check_named(events)
     return fold(events)
 
 

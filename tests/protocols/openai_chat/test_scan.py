@@ -13,22 +13,15 @@ from kurolproxy.protocols.base import PassFacts
 from kurolproxy.protocols.folding import fold
 from kurolproxy.protocols.openai_chat.codec import CODEC
 from kurolproxy.protocols.openai_chat.scan import ChatScanner, model_place, passed_answer
-from tests.protocols.openai_chat.support import (
-    CUTS,
-    cases,
-    chunk,
-    context,
-    cut,
-    decode,
-    frame,
-    scan,
-)
+from tests.protocols.goldens import cases
+from tests.protocols.openai_chat.support import chunk, context, decode, frame, scan
+from tests.protocols.streaming import CUTS, cut
 
 DONE = b"data: [DONE]\n\n"
 ROLE = chunk({"role": "assistant", "content": ""})
 USAGE = frame({"model": "up", "choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 7}})
-STREAMS = cases("stream", "sse")
-RESPONSES = cases("response", "json")
+STREAMS = cases("openai_chat", "stream", "sse")
+RESPONSES = cases("openai_chat", "response", "json")
 # Only a translation looks so closely that it finds these broken.
 UNSEEN = ("bad_json", "deep_json", "finish_error", "late_fragment", "no_object")
 SEEN = [path for path in STREAMS if path.stem not in UNSEEN]

@@ -21,7 +21,8 @@ from kurolproxy.ir import (
 )
 from kurolproxy.protocols.folding import fold
 from kurolproxy.protocols.openai_chat.codec import CODEC
-from tests.protocols.openai_chat.support import check_guarantees, chunk, context, decode, frame
+from tests.protocols.openai_chat.support import chunk, context, decode, frame
+from tests.protocols.streaming import check_named
 
 DONE = b"data: [DONE]\n\n"
 
@@ -37,7 +38,7 @@ def call(index: int, args: str | None = None, **named: str) -> dict[str, Any]:
 
 def read(*pieces: bytes, **asked: Any) -> list[StreamEvent]:
     events = decode([b"".join(pieces)], context(**asked))
-    check_guarantees(events)
+    check_named(events)
     return events
 
 

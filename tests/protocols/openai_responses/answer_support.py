@@ -6,36 +6,20 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from itertools import count
-from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 from openai import APIError, OpenAI
 from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from kurolproxy.errors import UpstreamError
-from kurolproxy.ir import (
-    BlockEnd,
-    BlockStart,
-    Cited,
-    Delta,
-    Failure,
-    Finish,
-    ReasoningWish,
-    Request,
-    Sealed,
-    Start,
-    StreamEvent,
-)
+from kurolproxy.ir import Failure, ReasoningWish, StreamEvent
 from kurolproxy.protocols.base import AnswerContext, PassFacts
 from kurolproxy.protocols.openai_responses.codec import CODEC
 from kurolproxy.protocols.openai_responses.scan import ResponsesScanner
-from kurolproxy.sse import FrameSplitter
-from tests.protocols.openai_responses.request_support import GOLDEN
+from tests.protocols.streaming import answer_context, fed, sdk_transport, whole_frames
 
-CUTS = (1, 2, 3, 7, 64)
 SHOWN = ReasoningWish(show="summary")
 BROKEN = UpstreamError("The model's upstream broke off.")
 
@@ -50,26 +34,15 @@ def context(
     reasoning: ReasoningWish | None = SHOWN,
     *,
     family: str = "gpt",
-    max_event_bytes: int = 16_777_216,
     **asked: Any,
 ) -> AnswerContext:
     """Return the context of an answer to a request that says what is ``asked``."""
-    request = Request("m1", (), reasoning=reasoning, **asked)
-    return AnswerContext(
-        "m1", 1_700_000_000, ids(), request, family, max_event_bytes=max_event_bytes
-    )
-
-
-def cut(data: bytes, size: int) -> Iterable[bytes]:
-    """Yield the pieces of ``data``."""
-    return (data[at : at + size] for at in range(0, len(data), size))
+    return answer_context(family, new_id=ids(), reasoning=reasoning, **asked)
 
 
 def decode(pieces: Iterable[bytes], answer: AnswerContext | None = None) -> list[StreamEvent]:
     """Decode a stream that comes in pieces."""
-    decoder = CODEC.decoder(answer or context())
-    events = [event for piece in pieces for event in decoder.feed(piece)]
-    return events + decoder.close()
+    return fed(CODEC.decoder(answer or context()), pieces)
 
 
 def write(events: list[StreamEvent], answer: AnswerContext | None = None) -> bytes:
@@ -88,42 +61,9 @@ def frame(type_: str, **fields: Any) -> bytes:
 
 def scan(pieces: Iterable[bytes], model: str = "mine") -> tuple[bytes, ResponsesScanner]:
     """Pass a stream through as the driver does; return what came out, and the scanner."""
-    scanner, splitter = ResponsesScanner(model, PassFacts()), FrameSplitter(1 << 24)
-    out = b"".join(scanner.feed(whole) for piece in pieces if (whole := splitter.cut(piece)))
-    rest = splitter.rest()
-    return out + (scanner.feed(rest) if rest else b"") + scanner.close(), scanner
-
-
-def check_guarantees(events: list[StreamEvent]) -> None:
-    """Assert what ``ir`` promises of every event list."""
-    assert isinstance(events[0], Start)
-    assert isinstance(events[-1], Finish | Failure)
-    assert sum(isinstance(event, Start) for event in events) == 1
-    assert sum(isinstance(event, Finish | Failure) for event in events) == 1
-    opened: int | None = None
-    following = 0
-    for event in events:
-        match event:
-            case BlockStart(index=index, kind=kind, tool=tool):
-                assert opened is None
-                assert index == following
-                assert (tool is not None) == (kind == "tool")
-                opened, following = index, following + 1
-            case BlockEnd(index=index):
-                assert opened == index
-                opened = None
-            case Delta(index=index, text=text):
-                assert opened == index
-                assert text
-            case Sealed(index=index) | Cited(index=index):
-                assert opened == index
-    assert opened is None or isinstance(events[-1], Failure)
-
-
-def cases(folder: str, ending: str) -> list[Path]:
-    """Return the inputs of a folder: the files whose names have one dot."""
-    found = sorted((GOLDEN / folder).glob(f"*.{ending}"))
-    return [path for path in found if path.name.count(".") == 1]
+    scanner = ResponsesScanner(model, PassFacts())
+    out = b"".join(map(scanner.feed, whole_frames(pieces, with_rest=True)))
+    return out + scanner.close(), scanner
 
 
 # --- the vendor's SDK -----------------------------------------------------------------------
@@ -144,9 +84,7 @@ def sdk_events(stream: bytes) -> list[Any]:
 
 
 def _client(stream: bytes) -> OpenAI:
-    response = httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=stream)
-    transport = httpx2.MockTransport(lambda _request: response)
-    http = httpx2.Client(transport=transport)
+    http = sdk_transport(stream)
     return OpenAI(api_key="none", base_url="http://sdk.invalid/v1", http_client=http)
 
 

@@ -16,13 +16,10 @@ from kurolproxy.ir import Failure, Finish
 from kurolproxy.protocols import wire
 from kurolproxy.protocols.folding import fold
 from kurolproxy.protocols.openai_responses.codec import CODEC
+from tests.protocols.goldens import cases, golden, golden_json, golden_read, stems, unexplained
 from tests.protocols.openai_responses.answer_support import (
     BROKEN,
-    CUTS,
-    cases,
-    check_guarantees,
     context,
-    cut,
     decode,
     sdk_created,
     sdk_events,
@@ -30,16 +27,12 @@ from tests.protocols.openai_responses.answer_support import (
     sdk_streamed,
     write,
 )
-from tests.protocols.openai_responses.request_support import GOLDEN, as_json, golden, plain
+from tests.protocols.streaming import CUTS, check_guarantees, cut
 
-RESPONSES = cases("response", "json")
-STREAMS = cases("stream", "sse")
-ERRORS = [*cases("error", "json"), *cases("error", "txt"), *cases("error", "html")]
+RESPONSES = cases("openai_responses", "response", "json")
+STREAMS = cases("openai_responses", "stream", "sse")
+ERRORS = cases("openai_responses", "error", "json", "txt", "html")
 NO_ANSWERS = ("error_in_200", "failed", "not_a_response", "unfinished")
-
-
-def _ids(paths: list[Path]) -> list[str]:
-    return [path.stem for path in paths]
 
 
 def test_every_folder_has_cases() -> None:
@@ -49,23 +42,17 @@ def test_every_folder_has_cases() -> None:
 
 
 def test_every_case_is_explained() -> None:
-    told = (GOLDEN / "ORIGINS-answer.md").read_text()
-    missing = [
-        f"{path.parent.name}/{path.stem}"
-        for path in (*RESPONSES, *STREAMS, *ERRORS)
-        if f"| {path.parent.name}/{path.stem} |" not in told
-    ]
-    assert missing == []
+    assert unexplained("ORIGINS-answer.md", (*RESPONSES, *STREAMS, *ERRORS)) == []
 
 
-@pytest.mark.parametrize("path", RESPONSES, ids=_ids(RESPONSES))
+@pytest.mark.parametrize("path", RESPONSES, ids=stems(RESPONSES))
 def test_response_is_read(path: Path) -> None:
     events = CODEC.decode_response(wire.load_exact(path.read_bytes()), context())
     check_guarantees(events)
-    golden(path.with_suffix(".ir.json"), as_json(plain(events)))
+    golden_read(path, events)
 
 
-@pytest.mark.parametrize("path", RESPONSES, ids=_ids(RESPONSES))
+@pytest.mark.parametrize("path", RESPONSES, ids=stems(RESPONSES))
 def test_response_is_written_as_the_sdk_reads_it(path: Path) -> None:
     folded = fold(CODEC.decode_response(json.loads(path.read_bytes()), context()))
     if isinstance(folded, Failure):
@@ -73,24 +60,24 @@ def test_response_is_written_as_the_sdk_reads_it(path: Path) -> None:
         return
     body = json.loads(CODEC.encode_response(folded, context()))
     Response.model_validate(body)
-    golden(path.with_suffix(".responses.json"), as_json(body))
+    golden_json(path.with_suffix(".responses.json"), body)
 
 
-@pytest.mark.parametrize("path", STREAMS, ids=_ids(STREAMS))
+@pytest.mark.parametrize("path", STREAMS, ids=stems(STREAMS))
 def test_stream_is_read(path: Path) -> None:
     events = decode([path.read_bytes()])
     check_guarantees(events)
-    golden(path.with_suffix(".ir.json"), as_json(plain(events)))
+    golden_read(path, events)
 
 
 @pytest.mark.parametrize("size", CUTS)
-@pytest.mark.parametrize("path", STREAMS, ids=_ids(STREAMS))
+@pytest.mark.parametrize("path", STREAMS, ids=stems(STREAMS))
 def test_stream_reads_the_same_however_it_is_cut(path: Path, size: int) -> None:
     data = path.read_bytes()
     assert decode(cut(data, size)) == decode([data])
 
 
-@pytest.mark.parametrize("path", STREAMS, ids=_ids(STREAMS))
+@pytest.mark.parametrize("path", STREAMS, ids=stems(STREAMS))
 def test_stream_is_written_as_the_sdk_reads_it(path: Path) -> None:
     events = decode([path.read_bytes()])
     written = write(events)
@@ -136,7 +123,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-@pytest.mark.parametrize("path", ERRORS, ids=_ids(ERRORS))
+@pytest.mark.parametrize("path", ERRORS, ids=stems(ERRORS))
 def test_error_body_is_read(path: Path) -> None:
     fault = CODEC.decode_error(400, path.read_bytes())
-    golden(path.with_suffix(".ir.json"), as_json(plain(fault)))
+    golden_read(path, fault)

@@ -24,16 +24,8 @@ from kurolproxy.protocols.base import TargetView
 from kurolproxy.protocols.normalise import normalise
 from kurolproxy.protocols.openai_responses.request_decode import decode_request
 from tests.fakes.recordings import Recording, ids, needs_recordings, select
-from tests.protocols.openai_responses.request_support import (
-    GOLDEN,
-    as_json,
-    body,
-    cases,
-    encoded,
-    golden,
-    plain,
-    target,
-)
+from tests.protocols.goldens import cases, golden_read, golden_sent, stems, unexplained
+from tests.protocols.openai_responses.request_support import body, encoded, target
 
 # Name of a request -> the target it is encoded for; any other has the careful defaults.
 TARGETS: dict[str, TargetView] = {
@@ -48,12 +40,8 @@ TARGETS: dict[str, TargetView] = {
     "interrupted": target(forced_tool_choice=False, thinking="none"),
     "changes": target(allow_store=True, prefill=True),
 }
-REQUESTS = cases()
+REQUESTS = cases("openai_responses", "request", "json")
 RECORDED = [each for each in select(protocol="responses") if each.request is not None]
-
-
-def _ids(paths: list[Path]) -> list[str]:
-    return [path.stem for path in paths]
 
 
 def _written(path: Path) -> dict[str, Any]:
@@ -65,22 +53,19 @@ def test_there_are_cases() -> None:
 
 
 def test_every_case_is_explained() -> None:
-    told = (GOLDEN / "ORIGINS-request.md").read_text()
-    assert [path.stem for path in REQUESTS if f"| request/{path.stem} |" not in told] == []
+    assert unexplained("ORIGINS-request.md", REQUESTS) == []
 
 
-@pytest.mark.parametrize("path", REQUESTS, ids=_ids(REQUESTS))
+@pytest.mark.parametrize("path", REQUESTS, ids=stems(REQUESTS))
 def test_request_is_read(path: Path) -> None:
     request = decode_request(json.loads(path.read_bytes()))
-    golden(path.with_suffix(".ir.json"), as_json(plain(request)))
+    golden_read(path, request)
 
 
-@pytest.mark.parametrize("path", REQUESTS, ids=_ids(REQUESTS))
+@pytest.mark.parametrize("path", REQUESTS, ids=stems(REQUESTS))
 def test_request_is_written(path: Path) -> None:
     request = decode_request(json.loads(path.read_bytes()))
-    outgoing, lost = encoded(request, TARGETS.get(path.stem))
-    found = {"body": outgoing.body, "lost": lost, "local_stop": list(outgoing.local_stop)}
-    golden(path.with_suffix(".responses.json"), as_json(found))
+    golden_sent(path.with_suffix(".responses.json"), encoded(request, TARGETS.get(path.stem)))
 
 
 # --- what we write, as others see it --------------------------------------------------------
@@ -103,14 +88,14 @@ def _checkable(sent: dict[str, Any]) -> dict[str, Any]:
 PROOFLESS = [path for path in REQUESTS if path.stem != "reasoning_replay"]
 
 
-@pytest.mark.parametrize("path", PROOFLESS, ids=_ids(PROOFLESS))
+@pytest.mark.parametrize("path", PROOFLESS, ids=stems(PROOFLESS))
 def test_what_is_written_is_read_as_the_same_again(path: Path) -> None:
     sent = _written(path)
     view = TARGETS.get(path.stem)
     assert wire.dumps(body(decode_request(sent), view)) == wire.dumps(sent)
 
 
-@pytest.mark.parametrize("path", REQUESTS, ids=_ids(REQUESTS))
+@pytest.mark.parametrize("path", REQUESTS, ids=stems(REQUESTS))
 def test_vendor_takes_what_is_written(path: Path) -> None:
     """The demo vendor shares no code with the codec and refuses in OpenAI's words."""
     ask = vendor.read(_checkable(_written(path)), "fingerprint")
@@ -126,7 +111,7 @@ def adapter(kind: Any) -> TypeAdapter[Any]:
 IDS = {"assistant": {"id": "msg_1", "status": "completed"}, None: {"id": "rs_1"}}
 
 
-@pytest.mark.parametrize("path", REQUESTS, ids=_ids(REQUESTS))
+@pytest.mark.parametrize("path", REQUESTS, ids=stems(REQUESTS))
 def test_what_is_written_fits_the_types_of_the_sdk(path: Path) -> None:
     sent = _written(path)
     for item in sent["input"]:

@@ -19,9 +19,10 @@ from kurolproxy.protocols.openai_responses import vocabulary
 from kurolproxy.protocols.openai_responses.counting import COUNTING
 from kurolproxy.protocols.openai_responses.passing import PASSING
 from kurolproxy.protocols.openai_responses.request_decode import decode_request
-from tests.protocols.openai_responses.request_support import body, cases, target
+from tests.protocols.goldens import cases
+from tests.protocols.openai_responses.request_support import body, target
 
-BODIES = [json.loads(path.read_bytes()) for path in cases()]
+BODIES = [json.loads(path.read_bytes()) for path in cases("openai_responses", "request", "json")]
 VIEWS = [
     target(reasoning_family="openai", cache="explicit", hosted_tools=("web_search",)),
     target(forced_tool_choice=False, structured_output=False, prefill=True),

@@ -15,12 +15,10 @@ from kurolproxy.protocols.base import Circumstances, PassFacts, TargetView
 from kurolproxy.protocols.openai_responses.codec import CODEC
 from kurolproxy.protocols.openai_responses.scan import ResponsesScanner, last_usage
 from kurolproxy.protocols.translator import translate
+from tests.protocols.goldens import cases
 from tests.protocols.openai_responses.answer_support import (
     BROKEN,
-    CUTS,
-    cases,
     context,
-    cut,
     decode,
     frame,
     ids,
@@ -29,8 +27,9 @@ from tests.protocols.openai_responses.answer_support import (
     sdk_refuses,
     write,
 )
+from tests.protocols.streaming import CUTS, cut
 
-STREAMS = [path.read_bytes() for path in cases("stream", "sse")]
+STREAMS = [path.read_bytes() for path in cases("openai_responses", "stream", "sse")]
 USAGE = {"input_tokens": 5, "output_tokens": 7}
 
 
@@ -240,7 +239,7 @@ def test_any_cut_of_a_stream_passes_the_same(size: int) -> None:
 
 
 def test_scanner_and_decoder_agree_about_the_end() -> None:
-    for path in cases("stream", "sse"):
+    for path in cases("openai_responses", "stream", "sse"):
         events = decode([path.read_bytes()])
         found = scan([path.read_bytes()])[1]
         if path.stem in ("broken_event", "stray_arguments", "call_without_name"):

@@ -28,15 +28,11 @@ from kurolproxy.protocols.openai_responses.assembly import Assembly
 from kurolproxy.protocols.openai_responses.codec import CODEC
 from kurolproxy.protocols.openai_responses.quick import Lesson
 from kurolproxy.sse import read_frame
-from tests.protocols.openai_responses.answer_support import (
-    cases,
-    check_guarantees,
-    context,
-    decode,
-    frame,
-)
+from tests.protocols.goldens import cases
+from tests.protocols.openai_responses.answer_support import context, decode, frame
+from tests.protocols.streaming import check_guarantees, cuts
 
-STREAMS = [path.read_bytes() for path in cases("stream", "sse")]
+STREAMS = [path.read_bytes() for path in cases("openai_responses", "stream", "sse")]
 # What JSON can say: no halves of surrogate pairs.
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 
@@ -343,13 +339,6 @@ def test_quick_reading_is_the_full_reading(said: list[tuple[str, str]], pads: bo
 
 
 # --- any bytes ------------------------------------------------------------------------------
-
-
-@st.composite
-def cuts(draw: st.DrawFn, data: bytes) -> list[bytes]:
-    """Return the pieces of any split."""
-    at = sorted(draw(st.lists(st.integers(0, len(data)), max_size=12)))
-    return [data[one:other] for one, other in zip([0, *at], [*at, len(data)], strict=True)]
 
 
 @given(st.data())

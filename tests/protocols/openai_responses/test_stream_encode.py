@@ -43,7 +43,6 @@ from kurolproxy.protocols.folding import fold
 from kurolproxy.protocols.openai_responses.codec import CODEC
 from tests.protocols.openai_responses.answer_support import (
     BROKEN,
-    check_guarantees,
     context,
     decode,
     sdk_created,
@@ -52,6 +51,7 @@ from tests.protocols.openai_responses.answer_support import (
     sdk_streamed,
     write,
 )
+from tests.protocols.streaming import check_guarantees
 from tests.unfolding import unfold
 
 HIDDEN = ReasoningWish(show="none")
