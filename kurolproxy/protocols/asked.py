@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from kurolproxy.errors import BadRequest
@@ -85,11 +83,13 @@ def read(
         # A parser keeps the last of two equal members: only the scan can tell.
         members = splice.scan(body, max_depth) if _repeats(body) else None
     name, streamed = (model, stream) if model is not None else (_model(top), _stream(top))
-    cap = next((found for path in rules.caps if (found := _integer(top, path)) is not None), None)
+    cap = next(
+        (found for path in rules.caps if (found := _integer(top, path, rules)) is not None), None
+    )
     if rules.cap_required and (cap is None or cap < 0):
         field = rules.caps[0][-1]
         raise BadRequest(f"{field}: Field required", param=field)
-    count = _integer(top, rules.count) if rules.count else None
+    count = _integer(top, rules.count, rules)
     return Asked(
         body=body,
         model=name,
@@ -97,7 +97,7 @@ def read(
         # A negative cap means "no limit" to some servers: to us it is none.
         max_tokens=cap if cap is not None and cap >= 0 else None,
         n=count if count is not None and count > 0 else 1,
-        thinking_budget=_integer(top, rules.budget) if rules.budget else None,
+        thinking_budget=_integer(top, rules.budget, rules),
         top=top,
         max_depth=max_depth,
         document=document,
@@ -144,22 +144,26 @@ def _model(top: Mapping[str, Any]) -> str:
     return name
 
 
-def _integer(top: Mapping[str, Any], path: Path) -> int | None:
+def _integer(top: Mapping[str, Any], path: Path | None, rules: PassRules) -> int | None:
+    if path is None:
+        return None
     value: Any = top
     for name in path:
         if not isinstance(value, Mapping):
             return None
-        found, other = value.get(name), value.get(_snake(name))
-        if found is not None and other is not None and name != _snake(name):
-            # Which one counts is the vendor's to say; Google refuses both.
-            raise BadRequest(f"{name} is given twice, also as {_snake(name)}.", param=name)
-        value = other if found is None else found
+        found = value.get(name)
+        if rules.also is not None:
+            found = _either(value, name, rules.also(name), found)
+        value = found
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-@cache
-def _snake(name: str) -> str:
-    """Return the other spelling that Gemini takes for a name."""
-    return re.sub("([A-Z])", r"_\1", name).lower()
+def _either(value: Mapping[str, Any], name: str, other: str, found: Any) -> Any:
+    """Return a member in whichever of its two spellings it stands."""
+    also = value.get(other) if other != name else None
+    if found is not None and also is not None:
+        # Which one counts is the vendor's to say; Google refuses both.
+        raise BadRequest(f"{name} is given twice, also as {other}.", param=name)
+    return also if found is None else found

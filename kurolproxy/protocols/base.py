@@ -206,6 +206,7 @@ class PassRules:
             only: it sees the last of two, and nobody knows which one the vendor takes.
         headers: request headers of the client that go on to the upstream.
         defaults: headers that the upstream gets when the client sent none.
+        also: the other spelling that the protocol takes for a name; None: it takes one only.
         model_in_body: ``model`` and ``stream`` stand in the body; else the path says them,
             and ``decode_request`` leaves both as they are.
     """
@@ -222,6 +223,7 @@ class PassRules:
     headers: tuple[str, ...] = ()
     defaults: Mapping[str, str] = field(default_factory=dict)
     forget: Callable[[dict[str, Any]], bool] | None = None
+    also: Callable[[str], str] | None = None
     model_in_body: bool = True
 
 
@@ -441,3 +443,16 @@ class Fields:
         ]
         named = tuple(name for name in rest if name in known)
         return named, len(rest) - len(named)
+
+
+def inner_fields(item: Any, where: str) -> Fields:
+    """Return the reader of an object that must be there.
+
+    Raises:
+        BadRequest: it is missing, or no object.
+    """
+    if item is None:
+        raise BadRequest(f"{where}: Field required", param=where)
+    if not isinstance(item, dict):
+        raise BadRequest(f"{where} must be an object.", param=where)
+    return Fields(item, where)

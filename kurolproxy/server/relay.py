@@ -193,13 +193,7 @@ class Relay:
             self._exchange.await_upstream(self._target, stream=True)
             data = await answer.body(self._exchange.state.settings.max_answer_bytes)
         self._rewriter = self._exchange.rewriter = self._translation.spread(data)
-        piece = self._rewriter.close()
-        if self._rewriter.failure is not None:
-            raise self._failed(self._rewriter.failure)
-        self._first_content()
-        self.book()
-        self._exchange.settle()
-        self._give(piece, flush=True)
+        self._end(self._rewriter.close())
 
     def book(self) -> None:
         """Write down how far the answer came."""

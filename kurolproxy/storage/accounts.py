@@ -274,19 +274,12 @@ class AccountStore:
             secret = checked_secret(secret, admin=admin)
         if expires_at is not None:
             self._check_expiry(expires_at)
-        prefix, last_four = shown(secret)
-        draft = Key(
-            id=f"key_{self._random(_KEY_ID_BYTES).hex()}",
-            account_id=0,
-            label=checked_text(label, "label"),
-            digest=digest(secret),
-            prefix=prefix,
-            last_four=last_four,
+        draft = replace(
+            self._draft(secret, label, admin=admin),
             models=checked_patterns(models),
             requests_per_minute=checked_limit(requests_per_minute, "requests per minute"),
             daily_tokens=checked_limit(daily_tokens, "daily tokens"),
             expires_at=expires_at,
-            admin=admin,
         )
 
         async def work(db: aiosqlite.Connection) -> tuple[Key, Account]:
@@ -299,6 +292,19 @@ class AccountStore:
 
         key, _ = await self._database.write(work, durable=True, then=self._put)
         return key, secret
+
+    def _draft(self, secret: str, label: str, *, admin: bool) -> Key:
+        """Return a key of nobody that narrows nothing."""
+        prefix, last_four = shown(secret)
+        return Key(
+            id=f"key_{self._random(_KEY_ID_BYTES).hex()}",
+            account_id=0,
+            label=checked_text(label, "label"),
+            digest=digest(secret),
+            prefix=prefix,
+            last_four=last_four,
+            admin=admin,
+        )
 
     def _check_expiry(self, expires_at: float) -> None:
         # Not "not less" in vain: NaN is neither.

@@ -24,6 +24,7 @@ from kurolproxy.ir import (
 from kurolproxy.protocols import names, seal, wire
 from kurolproxy.protocols.base import TargetView
 from kurolproxy.protocols.losses import Reader
+from kurolproxy.protocols.media import picture_type
 from kurolproxy.protocols.names import ToolNames
 
 Block = dict[str, Any]
@@ -32,12 +33,6 @@ _MAX_HINTS = 4
 _HOUR_S = 3600
 _IMAGES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 # How the base64 of each kind of picture begins, for clients that do not say or say wrong.
-_IMAGE_STARTS = {
-    "/9j/": "image/jpeg",
-    "iVBOR": "image/png",
-    "R0lGOD": "image/gif",
-    "UklGR": "image/webp",
-}
 _PDF = "application/pdf"
 _PDF_START = "JVBERi"
 _EMPTY = "(empty)"
@@ -312,9 +307,9 @@ def _plain_source(text: str) -> Block:
 
 
 def _image_type(data: str, mime: str | None) -> str:
-    for start, kind in _IMAGE_STARTS.items():
-        if data.startswith(start):
-            return kind
+    shown = picture_type(data)
+    if shown:
+        return shown
     kind = (mime or "").partition(";")[0].strip().lower()
     # Many clients write image/jpg, which is no registered type.
     return kind if kind in _IMAGES else "image/jpeg" if kind == "image/jpg" else kind or "image/png"

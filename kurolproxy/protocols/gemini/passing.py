@@ -175,6 +175,7 @@ PASSING = PassRules(
     stateful=_stateful,
     headers=("x-session-id",),
     forget=forget,
+    also=snake,
     model_in_body=False,
 )
 """The body is forwarded as it came, but for ``store``, a lowered cap and our own seals."""

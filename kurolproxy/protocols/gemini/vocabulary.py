@@ -13,6 +13,7 @@ from typing import Any
 
 from kurolproxy.protocols import wire
 from kurolproxy.protocols.base import Fields
+from kurolproxy.protocols.media import picture_type
 
 NO_SIGNATURE = "skip_thought_signature_validator"
 """Stands for the proof of a call that another vendor's model made.
@@ -128,13 +129,7 @@ _ENDINGS = {
     "wav": "audio/wav",
 }
 # How the base64 of each kind begins, for clients that do not say what they send.
-_STARTS = {
-    "/9j/": "image/jpeg",
-    "iVBOR": "image/png",
-    "R0lGOD": "image/gif",
-    "UklGR": "image/webp",
-    "JVBERi": PDF,
-}
+_PDF_START = "JVBERi"
 # What clients write for a registered type.
 _OTHER_WORDS = {"image/jpg": "image/jpeg"}
 
@@ -153,7 +148,7 @@ def mime_of_url(url: str) -> str:
 
 def mime_of_data(data: str) -> str:
     """Return the media type that the beginning of some base64 shows; "" for none."""
-    return next((mime for start, mime in _STARTS.items() if data.startswith(start)), "")
+    return PDF if data.startswith(_PDF_START) else picture_type(data)
 
 
 # --- the arguments of calls ---------------------------------------------------------------

@@ -21,7 +21,7 @@ from kurolproxy.ir import (
 )
 from kurolproxy.protocols import seal as seals
 from kurolproxy.protocols import wire
-from kurolproxy.protocols.base import Fields, TargetView
+from kurolproxy.protocols.base import Fields, TargetView, inner_fields
 from kurolproxy.protocols.losses import Reader
 from kurolproxy.protocols.names import ToolNames, sanitise
 from kurolproxy.protocols.normalise import remind
@@ -31,7 +31,6 @@ from kurolproxy.protocols.openai_chat.parts import (
     decode_content,
     thinking_text,
 )
-from kurolproxy.protocols.openai_chat.tools import inner_fields
 
 # --- decode ---------------------------------------------------------------------------------
 

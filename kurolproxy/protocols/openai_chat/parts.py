@@ -20,9 +20,10 @@ from kurolproxy.ir import (
     Text,
     ToolResult,
 )
-from kurolproxy.protocols.base import Fields, TargetView
+from kurolproxy.protocols.base import Fields, TargetView, inner_fields
 from kurolproxy.protocols.losses import Reader
-from kurolproxy.protocols.openai_chat.tools import decode_cache, inner_fields
+from kurolproxy.protocols.media import file_type, headed, picture_type
+from kurolproxy.protocols.openai_chat.tools import decode_cache
 
 # --- decode ---------------------------------------------------------------------------------
 
@@ -117,25 +118,6 @@ def _audio(fields: Fields) -> Audio:
     return Audio(inner.need_text("data"), inner.need_text("format"))
 
 
-# The few endings that clients name files with; others are the upstream's to judge.
-_MIMES = {
-    "pdf": "application/pdf",
-    "txt": "text/plain",
-    "md": "text/markdown",
-    "csv": "text/csv",
-    "json": "application/json",
-    "html": "text/html",
-    "mp4": "video/mp4",
-    "mov": "video/quicktime",
-    "webm": "video/webm",
-}
-
-
-def _guess(name: str | None, otherwise: str) -> str:
-    ending = (name or "").partition("?")[0].rpartition(".")[2].lower()
-    return _MIMES.get(ending, otherwise)
-
-
 def _file(fields: Fields) -> File:
     inner = inner_fields(fields.raw("file"), fields.path("file"))
     cache = decode_cache(fields)
@@ -146,9 +128,9 @@ def _file(fields: Fields) -> File:
         )
     name, value = inner.text("filename"), inner.need_text("file_data")
     if value.startswith(("http://", "https://")):
-        return File(url=value, mime=_guess(value, "application/pdf"), name=name, cache=cache)
+        return File(url=value, mime=file_type(value, "application/pdf"), name=name, cache=cache)
     data = _data_url(value, inner.path("file_data"))
-    mime = (data[0] if data else "") or _guess(name, "application/pdf")
+    mime = (data[0] if data else "") or file_type(name, "application/pdf")
     content = data[1] if data else value
     if mime.startswith("text/"):
         text = _decoded(content, inner.path("file_data"))
@@ -169,7 +151,7 @@ def _video(fields: Fields) -> File:
     data = _data_url(url, fields.path("video_url"))
     cache = decode_cache(fields)
     if data is None:
-        return File(url=url, mime=_guess(url, "video/mp4"), cache=cache)
+        return File(url=url, mime=file_type(url, "video/mp4"), cache=cache)
     return File(data=data[1], mime=data[0] or "video/mp4", cache=cache)
 
 
@@ -190,14 +172,6 @@ _PARTS: dict[str, Callable[[Fields], Part]] = {
 
 _MAX_BREAKPOINTS = 4
 _LONG_TTL_S = 3600
-# What base64 of a picture begins with, for pictures that came without a media type.
-_PICTURES = (
-    ("iVBOR", "image/png"),
-    ("/9j/", "image/jpeg"),
-    ("R0lGOD", "image/gif"),
-    ("UklGR", "image/webp"),
-)
-
 WirePart = dict[str, Any]
 
 
@@ -252,7 +226,7 @@ class PartWriter:
         take = self._reader.take
         mime, data, url = take(image, "mime"), take(image, "data"), take(image, "url")
         if data is not None:
-            url = f"data:{mime or _picture(data)};base64,{data}"
+            url = f"data:{mime or picture_type(data) or 'image/png'};base64,{data}"
         inner = {"url": url or ""}
         detail = take(image, "detail")
         if detail is not None:
@@ -264,7 +238,7 @@ class PartWriter:
         name, title = take(file, "name"), take(file, "title")
         text, mime = take(file, "text"), take(file, "mime")
         if text is not None:
-            return {"type": "text", "text": _headed(text, name or title, take(file, "context"))}
+            return {"type": "text", "text": headed(text, name or title, take(file, "context"))}
         model = self._target.public_model
         if file.url is not None:
             raise BadRequest(f"model {model} does not accept files by URL; send the file itself")
@@ -275,17 +249,6 @@ class PartWriter:
         data = f"data:{mime or 'application/pdf'};base64,{take(file, 'data') or ''}"
         inner = {"filename": name or title or "document.pdf", "file_data": data}
         return {"type": "file", "file": inner}
-
-
-def _headed(text: str, name: str | None, context: str | None) -> str:
-    """Return a plain text file as the words of a message."""
-    lines = [f"[file: {name}]"] if name else []
-    lines += [context] if context else []
-    return "\n".join([*lines, text])
-
-
-def _picture(data: str) -> str:
-    return next((mime for start, mime in _PICTURES if data.startswith(start)), "image/png")
 
 
 def _breakpoints(request: Request) -> frozenset[int]:

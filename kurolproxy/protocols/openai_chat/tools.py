@@ -8,7 +8,7 @@ from typing import Any, Literal
 from kurolproxy.errors import BadRequest
 from kurolproxy.ir import CacheHint, Tool, ToolChoice
 from kurolproxy.protocols import schema as schemas
-from kurolproxy.protocols.base import Fields, TargetView
+from kurolproxy.protocols.base import Fields, TargetView, inner_fields
 from kurolproxy.protocols.losses import Reader
 from kurolproxy.protocols.names import ToolNames
 
@@ -26,19 +26,6 @@ def decode_cache(fields: Fields) -> CacheHint | None:
         if isinstance(mark, dict):
             return CacheHint(_TTLS.get(str(mark.get("ttl"))))
     return None
-
-
-def inner_fields(item: Any, where: str) -> Fields:
-    """Return the reader of an object that must be there.
-
-    Raises:
-        BadRequest: it is missing, or no object.
-    """
-    if item is None:
-        raise BadRequest(f"{where}: Field required", param=where)
-    if not isinstance(item, dict):
-        raise BadRequest(f"{where} must be an object.", param=where)
-    return Fields(item, where)
 
 
 # --- decode ---------------------------------------------------------------------------------

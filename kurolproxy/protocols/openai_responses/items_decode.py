@@ -8,7 +8,7 @@ from typing import Any
 
 from kurolproxy.errors import BadRequest
 from kurolproxy.ir import File, Image, Message, Text, Tool, ToolCall, ToolResult
-from kurolproxy.protocols.base import Fields
+from kurolproxy.protocols.base import Fields, inner_fields
 from kurolproxy.protocols.openai_responses.notes import Notes
 from kurolproxy.protocols.openai_responses.parts import PartReader
 from kurolproxy.protocols.openai_responses.passing import (
@@ -18,7 +18,6 @@ from kurolproxy.protocols.openai_responses.passing import (
 from kurolproxy.protocols.openai_responses.tools import (
     ONLY_HERE,
     ToolReader,
-    inner_fields,
 )
 from kurolproxy.protocols.openai_responses.vocabulary import (
     ADDITIONAL_TOOLS,

@@ -19,10 +19,10 @@ from kurolproxy.ir import (
     Text,
     ToolResult,
 )
-from kurolproxy.protocols.base import Fields, TargetView
+from kurolproxy.protocols.base import Fields, TargetView, inner_fields
 from kurolproxy.protocols.losses import Reader
+from kurolproxy.protocols.media import file_type, headed, picture_type
 from kurolproxy.protocols.openai_responses.notes import Notes
-from kurolproxy.protocols.openai_responses.tools import inner_fields
 from kurolproxy.protocols.openai_responses.vocabulary import (
     INPUT_AUDIO,
     INPUT_FILE,
@@ -43,15 +43,6 @@ _DETAILS: Mapping[str, Literal["auto", "low", "high"]] = {
     "low": "low",
     "high": "high",
     "original": "high",
-}
-# The few endings that clients name files with; others are the upstream's to judge.
-_MIMES = {
-    "pdf": _PDF,
-    "txt": "text/plain",
-    "md": "text/markdown",
-    "csv": "text/csv",
-    "json": "application/json",
-    "html": "text/html",
 }
 
 
@@ -134,9 +125,9 @@ class PartReader:
             _refuse_id(fields, "file_data")
         fields.raw("file_id")
         if value is None:
-            return File(url=url, mime=_guess(url, _PDF), name=name, cache=cache)
+            return File(url=url, mime=file_type(url, _PDF), name=name, cache=cache)
         data = _data_url(value, fields.path("file_data"))
-        mime = (data[0] if data else "") or _guess(name, _PDF)
+        mime = (data[0] if data else "") or file_type(name, _PDF)
         content = data[1] if data else value
         if mime.startswith("text/"):
             text = _decoded(content, fields.path("file_data"))
@@ -180,11 +171,6 @@ def _data_url(url: str, where: str) -> tuple[str, str] | None:
     return head[5:].split(";")[0].strip().lower(), data
 
 
-def _guess(name: str | None, otherwise: str) -> str:
-    ending = (name or "").partition("?")[0].rpartition(".")[2].lower()
-    return _MIMES.get(ending, otherwise)
-
-
 def _decoded(content: str, where: str) -> str:
     try:
         return base64.b64decode(content).decode("utf-8", "replace")
@@ -196,14 +182,6 @@ def _decoded(content: str, where: str) -> str:
 
 _MAX_BREAKPOINTS = 4
 _LONG_TTL_S = 3600
-# What base64 of a picture begins with, for pictures that came without a media type.
-_PICTURES = (
-    ("iVBOR", "image/png"),
-    ("/9j/", "image/jpeg"),
-    ("R0lGOD", "image/gif"),
-    ("UklGR", "image/webp"),
-)
-
 WirePart = dict[str, Any]
 
 
@@ -255,7 +233,7 @@ class PartWriter:
         take = self._reader.take
         mime, data, url = take(image, "mime"), take(image, "data"), take(image, "url")
         if data is not None:
-            url = f"data:{mime or _picture(data)};base64,{data}"
+            url = f"data:{mime or picture_type(data) or 'image/png'};base64,{data}"
         detail = take(image, "detail") or "auto"
         return {"type": INPUT_IMAGE, "detail": detail, "image_url": url or ""}
 
@@ -264,8 +242,8 @@ class PartWriter:
         name, title = take(file, "name"), take(file, "title")
         text, mime = take(file, "text"), take(file, "mime")
         if text is not None:
-            headed = _headed(text, name or title, take(file, "context"))
-            return {"type": INPUT_TEXT, "text": headed}
+            said = headed(text, name or title, take(file, "context"))
+            return {"type": INPUT_TEXT, "text": said}
         if mime is not None and mime.startswith("video/"):
             raise self._refused("films")
         if mime in (None, _PDF) and not self._target.traits.pdf:
@@ -277,17 +255,6 @@ class PartWriter:
 
     def _refused(self, what: str) -> BadRequest:
         return BadRequest(f"model {self._target.public_model} does not accept {what}")
-
-
-def _headed(text: str, name: str | None, context: str | None) -> str:
-    """Return a plain text file as the words of a message."""
-    lines = [f"[file: {name}]"] if name else []
-    lines += [context] if context else []
-    return "\n".join([*lines, text])
-
-
-def _picture(data: str) -> str:
-    return next((mime for start, mime in _PICTURES if data.startswith(start)), "image/png")
 
 
 def _breakpoints(request: Request) -> frozenset[int]:

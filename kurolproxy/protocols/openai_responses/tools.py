@@ -8,7 +8,7 @@ from typing import Any, Literal
 from kurolproxy.errors import BadRequest
 from kurolproxy.ir import Tool, ToolChoice
 from kurolproxy.protocols import schema as schemas
-from kurolproxy.protocols.base import Fields, TargetView
+from kurolproxy.protocols.base import Fields, TargetView, inner_fields
 from kurolproxy.protocols.losses import Reader
 from kurolproxy.protocols.names import ToolNames, sanitise
 from kurolproxy.protocols.openai_responses.notes import Notes
@@ -20,19 +20,6 @@ ONLY_HERE = "only works with an OpenAI Responses upstream"
 # The model knows these by heart: no other model could be told what they take.
 _TYPED_TOOLS = frozenset({"apply_patch", "local_shell", "shell"})
 _PLACELESS = ("allowed_callers", "async", "output_schema")
-
-
-def inner_fields(item: Any, where: str) -> Fields:
-    """Return the reader of an object that must be there.
-
-    Raises:
-        BadRequest: it is missing, or no object.
-    """
-    if item is None:
-        raise BadRequest(f"{where}: Field required", param=where)
-    if not isinstance(item, dict):
-        raise BadRequest(f"{where} must be an object.", param=where)
-    return Fields(item, where)
 
 
 # --- decode ---------------------------------------------------------------------------------
