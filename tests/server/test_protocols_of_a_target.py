@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from tests.conftest import PLANTED_KEY, Running, Starter, toml
-from tests.fakes.answers import json_answer
+from tests.fakes.answers import frame, json_answer, stream_answer
 from tests.fakes.upstream import FakeUpstream, SeenRequest
 
 TOOL = {"name": "get", "parameters": {"type": "object", "properties": {}}}
@@ -163,3 +163,30 @@ async def test_stop_text_is_cut_here_where_the_protocol_cannot_say_it(
     assert '"text":"Hel"' in text
     assert '"stop_reason":"stop_sequence","stop_sequence":"lo"' in text
     assert "stop" not in fake.last.json
+
+
+async def test_upstream_is_left_when_a_stop_text_was_met(
+    fake: FakeUpstream, start: Starter, http: aiohttp.ClientSession
+) -> None:
+    gateway = await start(several(fake, '"openai-responses"'))
+    item = {"id": "msg_1", "type": "message", "role": "assistant", "content": []}
+    part = {"type": "output_text", "text": "", "annotations": []}
+    where = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
+    events: list[dict[str, Any]] = [
+        {"type": "response.created", "response": {"id": "r", "status": "in_progress"}},
+        {"type": "response.output_item.added", "output_index": 0, "item": item},
+        {"type": "response.content_part.added", **where, "part": part},
+        {"type": "response.output_text.delta", **where, "delta": "one two three"},
+    ]
+    frames = [frame(each, each["type"]) for each in events]
+    # The model would go on for ever.
+    fake.always(stream_answer([*frames, fake.hold()]))
+    body = {**ASKED["messages"], "model": "several", "stop_sequences": ["two"], "stream": True}
+    headers = {"authorization": f"Bearer {gateway.key}"}
+    url = gateway.base_url + PATHS["messages"]
+    async with http.post(url, json=body, headers=headers) as got:
+        said = await got.text()
+    assert '"stop_reason":"stop_sequence","stop_sequence":"two"' in said
+    assert "message_stop" in said
+    assert "three" not in said
+    await fake.client_gone(2.0)
