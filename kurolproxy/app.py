@@ -36,7 +36,7 @@ from kurolproxy.storage.database import Database
 from kurolproxy.storage.lock import StateDirectory
 from kurolproxy.storage.people import People
 from kurolproxy.storage.reports import UsageReader
-from kurolproxy.storage.usage import UsageWriter
+from kurolproxy.storage.ledger import Ledger
 from kurolproxy.upstream.both import Upstreams
 
 _BACKLOG = 4_096
@@ -116,7 +116,7 @@ class Gateway:
         keys = KeyTable()
         self.accounts = AccountStore(database, keys, max_keys=config.limits.max_keys_per_account)
         await self.accounts.load()
-        usage = UsageWriter(database)
+        usage = Ledger(database)
         usage.start()
         stack.push_async_callback(usage.close)
         admission = Admission(config.catalog, keys, contact=config.server.contact)
@@ -170,7 +170,7 @@ class Gateway:
             "draining": state.draining,
         }
 
-    def _state(self, admission: Admission, usage: UsageWriter, upstream: Upstreams) -> State:
+    def _state(self, admission: Admission, usage: Ledger, upstream: Upstreams) -> State:
         config = self.config
         limits = config.limits
         log = RequestLog(config.log.requests, config.log.format, self._log_fd)

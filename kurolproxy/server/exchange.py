@@ -23,7 +23,7 @@ from kurolproxy.server.headers import error_headers, id_headers, limit_headers
 from kurolproxy.server.log import printable
 from kurolproxy.server.reply import ClientStream, Headers, Written, whole
 from kurolproxy.server.state import State
-from kurolproxy.storage.usage import UsageRow
+from kurolproxy.storage.rows import UsageRow
 
 _NO_USAGE = Usage()
 

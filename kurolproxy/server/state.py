@@ -14,7 +14,7 @@ from kurolproxy.server.deadlines import Deadlines
 from kurolproxy.server.ids import Ids
 from kurolproxy.server.log import RequestLog
 from kurolproxy.server.scrub import Scrubber
-from kurolproxy.storage.usage import UsageWriter
+from kurolproxy.storage.ledger import Ledger
 from kurolproxy.upstream.address import Addresses
 from kurolproxy.upstream.client import UpstreamClient
 
@@ -67,7 +67,7 @@ class State:
     settings: Settings
     admission: Admission
     upstream: UpstreamClient
-    usage: UsageWriter
+    usage: Ledger
     metrics: Metrics
     log: RequestLog
     deadlines: Deadlines

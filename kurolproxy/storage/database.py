@@ -1,4 +1,4 @@
-"""The SQLite file: one connection that writes, one that reads, each on its own thread."""
+"""The SQLite file: one connection for each kind of work, each on its own thread."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import aiosqlite
 
 from kurolproxy.storage.errors import translating
+from kurolproxy.storage.lane import CHECK_EVERY, Lane, Queries
 from kurolproxy.storage.migrate import prepare
 
 T = TypeVar("T")
@@ -20,8 +21,8 @@ T = TypeVar("T")
 _BUSY_TIMEOUT_S = 5.0
 # A read that never ends keeps the WAL from being reused: it would grow without bound.
 _READ_LIMIT_S = 2.0
-# Instructions of SQLite's machine between two looks at the clock: some 0.1 ms.
-_CHECK_EVERY = 10_000
+# The import of usage tries again soon: it must not hold up who changes accounts and keys.
+_BULK_TIMEOUT_S = 0.2
 _WAL_KEPT_BYTES = 64 * 1024 * 1024
 _SYNCHRONOUS = {False: "NORMAL", True: "FULL"}
 
@@ -43,21 +44,34 @@ class _Limit:
 class Database:
     """The open database.
 
-    Writing goes through ``write`` alone, one transaction at a time. Both connections run
-    on threads of their own: a commit may stall for 100 ms and never stalls the loop.
+    Writing goes through ``write`` and ``bulk`` alone, one transaction at a time. All
+    connections run on threads of their own: a commit may stall for 100 ms and never
+    stalls the loop.
 
     Args:
+        path: of the file.
         writer: connected, in autocommit mode: transactions are begun here.
         reader: connected, to read only.
+        busy_timeout_s: how long a statement waits for another process's lock.
         read_limit_s: how long one query may take.
     """
 
     def __init__(
-        self, writer: aiosqlite.Connection, reader: aiosqlite.Connection, *, read_limit_s: float
+        self,
+        path: Path,
+        writer: aiosqlite.Connection,
+        reader: aiosqlite.Connection,
+        *,
+        busy_timeout_s: float,
+        read_limit_s: float,
     ) -> None:
+        self.path = path
         self._writer = writer
         self._reader = reader
         self._read_limit_s = read_limit_s
+        soon = min(busy_timeout_s, _BULK_TIMEOUT_S)
+        self._bulk = Lane(path, name="ledger", busy_timeout_s=soon, writes=True)
+        self._reports = Lane(path, name="reports", busy_timeout_s=busy_timeout_s, writes=False)
         self._writing = asyncio.Lock()
         self._reading = asyncio.Lock()
         self._transactions: set[asyncio.Task[Any]] = set()
@@ -90,12 +104,14 @@ class Database:
         except BaseException:
             await writer.close()
             raise
-        return cls(writer, reader, read_limit_s=read_limit_s)
+        return cls(path, writer, reader, busy_timeout_s=busy_timeout_s, read_limit_s=read_limit_s)
 
     async def close(self) -> None:
-        """Finish the transactions that run, then close both connections."""
+        """Finish the transactions that run, then close all connections."""
         while self._transactions:
             await asyncio.wait(self._transactions)
+        await self._reports.close()
+        await self._bulk.close()
         await self._reader.close()
         await self._writer.close()
 
@@ -122,10 +138,66 @@ class Database:
             DatabaseUnwritable: the disk is full, read-only or failing.
             DatabaseCorrupt: the file is damaged.
         """
-        task = asyncio.create_task(self._transaction(work, durable, then))
-        self._transactions.add(task)
-        task.add_done_callback(self._transactions.discard)
-        return await asyncio.shield(task)
+        return await self._whole(self._transaction(work, durable, then))
+
+    async def bulk(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run one transaction of many statements, as a whole on a thread.
+
+        It is not safe on the disk before the next ``checkpoint``.
+
+        Args:
+            work: executes statements, and whatever else takes time; what it raises rolls
+                them back.
+
+        Raises:
+            StorageError: as ``write``; DatabaseBusy comes after 0.2 s.
+        """
+
+        def transaction(db: sqlite3.Connection) -> T:
+            db.execute("BEGIN IMMEDIATE")
+            result = work(db)
+            db.execute("COMMIT")
+            return result
+
+        return await self._whole(self._in_turn(transaction))
+
+    async def checkpoint(self, *, wal_limit_bytes: int = _WAL_KEPT_BYTES) -> bool:
+        """Move what was committed into the database file, and onto the disk.
+
+        A WAL that has outgrown its limit is cut to nothing, which waits for the reader
+        that runs, at most the limit of its query.
+
+        Returns:
+            whether everything that was committed before is safe on the disk now; a reader
+            of another process can stand in the way.
+
+        Raises:
+            StorageError: as ``write``.
+        """
+        if self.wal_bytes <= wal_limit_bytes:
+            return await self._whole(self._in_turn(lambda db: _checkpoint(db, "PASSIVE")))
+        async with self._reading:
+            return await self._whole(self._in_turn(lambda db: _checkpoint(db, "TRUNCATE")))
+
+    @property
+    def wal_bytes(self) -> int:
+        """How long the file is that holds what no checkpoint has moved yet."""
+        try:
+            return self.path.with_name(self.path.name + "-wal").stat().st_size
+        except OSError:
+            return 0
+
+    async def report(self, work: Callable[[Queries], T]) -> T:
+        """Run several queries, and what is made of their rows, on a thread.
+
+        Each query is limited on its own: between two of them the WAL can be reused.
+
+        Raises:
+            QueryTooLong: one of them was stopped after ``read_limit_s``.
+            StorageError: as ``write``.
+        """
+        async with self._reading:
+            return await self._reports.run(lambda db: work(Queries(db, self._read_limit_s)))
 
     async def read(
         self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()
@@ -141,11 +213,22 @@ class Database:
             try:
                 with translating():
                     # The thread takes its work in order: each query runs under its own limit.
-                    await self._reader.set_progress_handler(limit.passed, _CHECK_EVERY)
+                    await self._reader.set_progress_handler(limit.passed, CHECK_EVERY)
                     return list(await self._reader.execute_fetchall(sql, parameters))
             finally:
                 # For a caller who went away: the next query waits for this one's thread.
                 limit.stop()
+
+    async def _whole(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run something to its end, also when the caller is cancelled."""
+        task = asyncio.create_task(work)
+        self._transactions.add(task)
+        task.add_done_callback(self._transactions.discard)
+        return await asyncio.shield(task)
+
+    async def _in_turn(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        async with self._writing:
+            return await self._bulk.run(work)
 
     async def _transaction(
         self,
@@ -177,3 +260,8 @@ async def _connect(path: Path, busy_timeout_s: float) -> aiosqlite.Connection:
     await connection.execute("PRAGMA foreign_keys = ON")
     await connection.execute(f"PRAGMA journal_size_limit = {_WAL_KEPT_BYTES}")
     return connection
+
+
+def _checkpoint(db: sqlite3.Connection, mode: str) -> bool:
+    busy, in_wal, moved = db.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+    return not busy and in_wal == moved

@@ -16,7 +16,8 @@ from kurolproxy.cli import session
 from kurolproxy.policy.keys import ADMIN_KEY_PREFIX, KEY_PREFIX
 from kurolproxy.storage.accounts import AccountStore
 from kurolproxy.storage.database import Database
-from kurolproxy.storage.usage import UsageRow, import_rows
+from kurolproxy.storage.rows import UsageRow
+from kurolproxy.storage.usage import import_rows
 from tests.cli.sites import Site
 
 ANN = "ann@example.org"
