@@ -10,6 +10,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from kurolproxy.ir import (
     Audio,
@@ -36,6 +37,25 @@ _TYPED_NAMES = ("bash_", "text_editor_", "memory_")
 _HOSTED = 20_000  # what a tool of the vendor reads never passes by us
 
 
+class Estimate(NamedTuple):
+    """Tokens of a prompt that nobody counted.
+
+    Attributes:
+        prompt: of what the request holds: for counting, and to charge where the usage is
+            missing.
+        hosted: more that the vendor's own tools may read, once it runs them. Only the vendor
+            knows: it is held back while the call runs, and never charged unseen.
+    """
+
+    prompt: int
+    hosted: int
+
+    @property
+    def reservation(self) -> int:
+        """What to hold back of an allowance while the call runs."""
+        return self.prompt + self.hosted
+
+
 def completion_tokens(emitted_bytes: int) -> int:
     """Return the tokens of an answer of so many UTF-8 bytes, reasoning and arguments included."""
     return _tokens(emitted_bytes)
@@ -46,22 +66,27 @@ def _tokens(size: int) -> int:
 
 
 def prompt_tokens(request: Request) -> int:
-    """Return the estimate of a decoded request's prompt."""
+    """Return the estimate of a decoded request's prompt, without what hosted tools read."""
+    return request_estimate(request).prompt
+
+
+def request_estimate(request: Request) -> Estimate:
+    """Return the estimate of a decoded request."""
     size = sum(map(_size, _texts(request)))
     parts = [part for message in request.messages for part in _flat(message)]
     images = sum(isinstance(part, Image) for part in parts)
     files = sum(_is_media(part) for part in parts)
     special = [tool.hosted or "" for tool in request.tools if tool.kind == "hosted"]
     typed = sum(name.startswith(_TYPED_NAMES) for name in special)
-    return (
+    prompt = (
         _tokens(size)
         + _MESSAGE * (len(request.messages) + len(request.system))
         + _TOOLS * bool(request.tools)
         + _IMAGE * images
         + _FILE * files
         + _TYPED * typed
-        + _HOSTED * (len(special) > typed)
     )
+    return Estimate(prompt, _HOSTED * (len(special) > typed))
 
 
 def _flat(message: Message) -> Iterator[Part]:
@@ -139,6 +164,12 @@ _TERMS = re.compile(
     rb")"
 )
 
+# Clients that escape other scripts write six bytes for a letter of two or three, and then
+# a sixth of the text is backslashes; where they are rarer, escapes hardly count. The sample's
+# step is prime: the backslashes of a word stand six apart.
+_SAMPLED = 31
+_DENSE = 16
+
 # A data URL; a member "data" or "file_data".
 _BASE64_BEHIND = (
     (b";base64,", re.compile(rb"")),
@@ -149,21 +180,37 @@ _SHORTEST_RUN = 64  # shorter words may be text, and hardly count
 
 
 def body_tokens(body: bytes) -> int:
-    """Return the estimate of a request's prompt from its bytes alone, in any protocol."""
+    """Return the estimate of a prompt from a request's bytes, without what hosted tools read."""
+    return body_estimate(body).prompt
+
+
+def body_estimate(body: bytes) -> Estimate:
+    """Return the estimate of a request from its bytes alone, in any protocol."""
     found = Counter([term.lastgroup for term in _TERMS.finditer(body)])
     # A document of Messages may be plain text: that is counted as text already.
     files = max(found["file"] - found["text_document"], 0) + found["gemini_file"]
     images = found["image"] + found["gemini_image"]
     media = _base64_bytes(body) if images or files else 0
-    return (
-        _tokens(len(body) - media)
+    prompt = (
+        _tokens(max(len(body) - media - _escaped_bytes(body), 0))
         + _MESSAGE * (found["message"] + found["item"])
         + _IMAGE * images
         + _FILE * files
         + _TYPED * found["typed"]
         + _TOOLS * (found["tools"] > 0)
-        + _HOSTED * (found["hosted"] + found["member_hosted"] + found["servers"] > 0)
     )
+    hosted = found["hosted"] + found["member_hosted"] + found["servers"]
+    return Estimate(prompt, _HOSTED * (hosted > 0))
+
+
+def _escaped_bytes(body: bytes) -> int:
+    """Return how much longer the body is than its text because letters are escaped."""
+    sample = body[::_SAMPLED]
+    if not body.isascii() or sample.count(b"\\") * _DENSE < len(sample) or b"\\u" not in body:
+        return 0
+    # This codec knows JSON's escapes of letters and leaves all others as they are.
+    text = body.decode("raw_unicode_escape", "replace")
+    return max(len(body) - _size(text), 0)
 
 
 def _base64_bytes(body: bytes) -> int:

@@ -12,7 +12,7 @@ from kurolproxy.errors import GatewayError
 from kurolproxy.ir import Usage
 from kurolproxy.policy.admission import Ask, Caller, charge
 from kurolproxy.policy.catalog import Model, Target
-from kurolproxy.policy.estimate import body_tokens, completion_tokens
+from kurolproxy.policy.estimate import body_estimate, completion_tokens
 from kurolproxy.policy.meter import Grant
 from kurolproxy.protocols.asked import Asked
 from kurolproxy.protocols.base import Codec
@@ -158,9 +158,10 @@ class Exchange:
         """
         self.model = model
         self.asked = asked
-        self.prompt_estimate = body_tokens(asked.body)
+        estimate = body_estimate(asked.body)
+        self.prompt_estimate = estimate.prompt
         ask = Ask(
-            prompt_estimate=self.prompt_estimate,
+            prompt_estimate=estimate.reservation,
             max_tokens=asked.max_tokens,
             n=asked.n,
             thinking_budget=asked.thinking_budget,
