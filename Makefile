@@ -11,7 +11,7 @@ RUFF := --line-length 100 --target-version py311 --select $(RUFF_RULES) --ignore
 # Where `make test-clients` installs the clients: about 2 GB.
 CLIENTS := $(or $(KUROL_CLIENTS_CACHE),.cache/clients)
 
-.PHONY: venv demo run test test-clients golden conformance lint types imports check format clean
+.PHONY: venv demo run test test-clients test-faults golden conformance lint types imports check format clean
 
 venv: $(BIN)/.ready
 
@@ -37,6 +37,10 @@ test: $(BIN)/.ready-test
 # Real agents and Node SDKs against the gateway: docs/clients.md.
 test-clients: $(BIN)/.ready-test $(CLIENTS)/.ready
 	KUROL_CLIENTS_CACHE=$(abspath $(CLIENTS)) $(BIN)/python -m pytest tests/clients
+
+# The long forms of the fault tests: real kills, full disks, power cuts: docs/ledger.md.
+test-faults: $(BIN)/.ready-test
+	KUROL_LONG_FAULTS=1 $(BIN)/python -m pytest tests/faults
 
 $(CLIENTS)/.ready: tests/clients/package.json
 	@command -v npm >/dev/null || { echo "npm is missing: install the package npm"; exit 1; }

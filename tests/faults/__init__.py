@@ -1,0 +1,1 @@
+"""Faults of the ledger, with real processes, real kills and real disks."""
