@@ -20,6 +20,7 @@ from kurolproxy.ir import (
     Failure,
     Finish,
     ModelTraits,
+    Reading,
     Request,
     Response,
     Seal,
@@ -63,6 +64,45 @@ def test_figure_is_clamped_or_refused(value: object, figure: int | None) -> None
 def test_no_figure_credits_anybody(value: object) -> None:
     figure = count(value)
     assert figure is None or 0 <= figure <= MAX_TOKENS_COUNTED
+
+
+@pytest.mark.parametrize(
+    ("value", "clamped"),
+    [
+        (7, False),
+        (7.0, False),
+        (None, False),
+        (MAX_TOKENS_COUNTED, False),
+        (7.9, True),
+        (-1, True),
+        (MAX_TOKENS_COUNTED + 1, True),
+        (float("nan"), True),
+        (True, True),
+        ("7", True),
+        ([7], True),
+    ],
+)
+def test_figure_that_none_can_be_is_noted(value: object, clamped: bool) -> None:
+    reading = Reading()
+    assert reading.figure(value) == count(value)
+    assert reading.clamped == clamped
+
+
+AFTER = [
+    (None, Usage(5, 7), Usage(5, 7)),
+    (Usage(5, 7, 2, 1, 3), Usage(6, 8), Usage(6, 8)),
+    (Usage(5, 7, 2, 1, 3), Usage(6, 0), Usage(6, 7, 0, 0, 3)),
+    (Usage(5, 7, 2, 1, 3), Usage(0, 8), Usage(5, 8, 2, 1, 0)),
+    (Usage(5, 7), Usage(clamped=True), Usage(5, 7, clamped=True)),
+    (Usage(5, 7, clamped=True), Usage(6, 8), Usage(6, 8, clamped=True)),
+]
+
+
+@pytest.mark.parametrize(("before", "last", "expected"), AFTER)
+def test_last_usage_counts_and_what_it_leaves_out_stays(
+    before: Usage | None, last: Usage, expected: Usage
+) -> None:
+    assert last.after(before) == expected
 
 
 def test_total_is_prompt_and_completion() -> None:

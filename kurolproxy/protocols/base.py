@@ -329,7 +329,7 @@ class PassedAnswer:
     """A whole answer on its way through; ``failure`` is set when it is no answer.
 
     Attributes:
-        emitted_bytes: of what was said; counted only when there is no usage.
+        emitted_bytes: of what was said; counted only when the usage does not tell.
         recode: no client reads this form of it: it is decoded and encoded once more.
     """
 

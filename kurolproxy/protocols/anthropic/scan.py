@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from kurolproxy.errors import BadRequest
-from kurolproxy.ir import Usage
+from kurolproxy.ir import Usage, unweighed
 from kurolproxy.protocols import wire
 from kurolproxy.protocols.anthropic.usage import Figures
 from kurolproxy.protocols.base import PassedAnswer, PassFacts
@@ -111,7 +111,7 @@ class MessagesScanner:
         message = event.get("message")
         if not isinstance(message, dict):
             return frame
-        self._figures.update(message.get("usage"))
+        self._figures.begin(message.get("usage"))
         self.usage = self._figures.usage
         named = message.get("model")
         return frame if named is None or named == self._model else self._renamed(frame)
@@ -177,8 +177,9 @@ def passed_answer(body: bytes, model: str) -> PassedAnswer:
     if named is not None and named != model:
         body = _renamed(body, model)
     usage = figures.usage
-    # Only an answer without usage has to be weighed.
-    return PassedAnswer(body, usage, emitted_bytes=sum(map(_size, content)) if usage is None else 0)
+    # Only an answer that nobody counted has to be weighed.
+    said = sum(map(_size, content)) if unweighed(usage) else 0
+    return PassedAnswer(body, usage, emitted_bytes=said)
 
 
 def error_text(event: Mapping[str, Any]) -> str:

@@ -197,7 +197,7 @@ class Assembly:
             return
         self._message = id_
         self._begin(id_, _text(message, "model"))
-        self._count(message.get("usage"))
+        self._count(message.get("usage"), self._figures.begin)
 
     def _end_seen(self, event: dict[str, Any]) -> None:
         self._begin()
@@ -205,10 +205,10 @@ class Assembly:
         self._stop_reason = _text(delta, "stop_reason") or self._stop_reason
         self._stop_sequence = _text(delta, "stop_sequence") or self._stop_sequence
         self._detail = _text(_object(delta, "stop_details"), "explanation") or self._detail
-        self._count(event.get("usage"))
+        self._count(event.get("usage"), self._figures.update)
 
-    def _count(self, usage: object) -> None:
-        self._figures.update(usage)
+    def _count(self, usage: object, take: Callable[[object], None]) -> None:
+        take(usage)
         seen = self._figures.usage
         if isinstance(usage, dict) and seen is not None:
             self._out.append(UsageSeen(seen))

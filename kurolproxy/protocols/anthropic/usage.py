@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kurolproxy.ir import Usage, count
+from kurolproxy.ir import Reading, Usage
 
 _FIELDS = (
     "input_tokens",
@@ -22,10 +22,19 @@ class Figures:
     that an event has replaces the one before.
     """
 
-    __slots__ = ("_seen",)
+    __slots__ = ("_reading", "_seen")
 
     def __init__(self) -> None:
         self._seen: dict[str, int] = {}
+        self._reading = Reading()
+
+    def begin(self, usage: object) -> None:
+        """Take what the prompt cost; of the answer, ``message_start`` knows nothing yet.
+
+        Its ``output_tokens`` hold a place: a stream that tells nothing more was not counted.
+        """
+        self.update(usage)
+        self._seen.pop("output_tokens", None)
 
     def update(self, usage: object) -> None:
         """Take the counters of one ``usage`` object; what is no number says nothing."""
@@ -36,24 +45,26 @@ class Figures:
         if isinstance(details, Mapping):
             found["thinking_tokens"] = details.get("thinking_tokens")
         for name, value in found.items():
-            figure = count(value)
+            figure = self._reading.figure(value)
             if figure is not None:
                 self._seen[name] = figure
 
     @property
     def usage(self) -> Usage | None:
         """The tokens so far; None when nobody named any."""
-        if not self._seen:
+        if not self._seen and not self._reading.clamped:
             return None
         figure = self._seen.get
         read = figure("cache_read_input_tokens", 0)
         written = figure("cache_creation_input_tokens", 0)
+        prompt = self._reading.figure(figure("input_tokens", 0) + read + written) or 0
         return Usage(
-            prompt=count(figure("input_tokens", 0) + read + written) or 0,
+            prompt=prompt,
             completion=figure("output_tokens", 0),
             cache_read=read,
             cache_write=written,
             reasoning=figure("thinking_tokens", 0),
+            clamped=self._reading.clamped,
         )
 
 

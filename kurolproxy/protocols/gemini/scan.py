@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kurolproxy.errors import GatewayError
-from kurolproxy.ir import Failure, Usage
+from kurolproxy.ir import Failure, Usage, unweighed
 from kurolproxy.protocols import wire
 from kurolproxy.protocols.base import AnswerContext, PassedAnswer, PassFacts
 from kurolproxy.protocols.gemini.answer import (
@@ -287,8 +287,8 @@ def passed_answer(body: bytes, public_model: str) -> PassedAnswer:
         usage = read_usage(value.get("usageMetadata")) if isinstance(value, dict) else None
         return PassedAnswer(b"", usage, failure.message or _NO_WORDS)
     usage = read_usage(value.get("usageMetadata"))
-    # Only an answer without usage has to be weighed.
-    said = sum(map(said_bytes, candidates(value))) if usage is None else 0
+    # Only an answer that nobody counted has to be weighed.
+    said = sum(map(said_bytes, candidates(value))) if unweighed(usage) else 0
     model = value.get("modelVersion")
     if isinstance(model, str) and model != public_model:
         body = _spliced(body, public_model)

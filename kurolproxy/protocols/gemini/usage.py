@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from kurolproxy.ir import Usage, count
+from kurolproxy.ir import Reading, Usage
 
 _FIGURES = (
+    "promptTokenCount",
     "toolUsePromptTokenCount",
     "cachedContentTokenCount",
     "candidatesTokenCount",
@@ -18,33 +19,35 @@ _FIGURES = (
 def read_usage(metadata: object) -> Usage | None:
     """Return the usage of a ``usageMetadata``, each figure clamped.
 
-    A figure of zero is left out by the vendor, so one that is missing counts as zero; what
-    the prompt cost is taken from the total where there is one.
+    A figure of zero is left out by the vendor, so one that is missing counts as zero, but
+    for what is left of the total: of the prompt when that is missing, else of the answer.
 
     Returns:
         None when it holds no figure at all (Vertex, before the last frame of a stream).
     """
     if not isinstance(metadata, dict):
         return None
-    figure = metadata.get
-    said = count(figure("candidatesTokenCount", 0)) or 0
-    thought = count(figure("thoughtsTokenCount", 0)) or 0
-    searched = count(figure("toolUsePromptTokenCount", 0)) or 0
-    prompt = count(figure("promptTokenCount"))
+    if not any(metadata.get(name) is not None for name in _FIGURES):
+        return None
+    reading = Reading()
+    found = {name: reading.figure(metadata.get(name)) for name in _FIGURES}
+    thought = found["thoughtsTokenCount"] or 0
+    searched = found["toolUsePromptTokenCount"] or 0
+    prompt, said = found["promptTokenCount"], found["candidatesTokenCount"]
+    rest = (found["totalTokenCount"] or 0) - thought - searched
     if prompt is None:
-        if not any(count(figure(name)) is not None for name in _FIGURES):
-            return None
-        prompt = max((count(figure("totalTokenCount")) or 0) - said - thought - searched, 0)
+        prompt = max(rest - (said or 0), 0)
+    if said is None:
+        said = max(rest - prompt, 0)
     # What the vendor's own tools read is a prompt of its own, beside the client's.
-    if searched:
-        prompt = count(prompt + searched) or 0
-    read = count(figure("cachedContentTokenCount", 0)) or 0
-    completion = count(said + thought) or 0
+    prompt = reading.figure(prompt + searched) or 0
+    completion = reading.figure(said + thought) or 0
     return Usage(
         prompt=prompt,
         completion=completion,
-        cache_read=min(read, prompt),
+        cache_read=min(found["cachedContentTokenCount"] or 0, prompt),
         reasoning=min(thought, completion),
+        clamped=reading.clamped,
     )
 
 

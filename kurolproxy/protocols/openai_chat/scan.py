@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from kurolproxy.ir import Failure, Usage
+from kurolproxy.ir import Failure, Usage, unweighed
 from kurolproxy.protocols import wire
 from kurolproxy.protocols.base import PassedAnswer, PassFacts
 from kurolproxy.protocols.openai_chat.error import error_field, read_error
@@ -180,7 +180,9 @@ class ChatScanner:
         return self._chunk(frame, chunk, event) if isinstance(chunk, dict) else frame
 
     def _chunk(self, frame: bytes, chunk: dict[str, Any], event: str) -> bytes:
-        self.usage = read_usage(chunk) or self.usage
+        usage = read_usage(chunk)
+        if usage is not None:
+            self.usage = usage.after(self.usage)
         self._fail(read_error(chunk, event))
         choices = list(_choices(chunk))
         for choice in choices:
@@ -286,9 +288,9 @@ def passed_answer(body: bytes, public_model: str) -> PassedAnswer:
         if broken is not None:
             return PassedAnswer(b"", read_usage(value), broken.message or _NO_WORDS)
     usage = read_usage(value)
-    # Only an answer without usage has to be weighed.
+    # Only an answer that nobody counted has to be weighed.
     said = 0
-    if usage is None:
+    if unweighed(usage):
         said = sum(said_bytes(as_object(choice.get("message"))) for choice in choices)
     model = value.get("model")
     if isinstance(model, str) and model != public_model:

@@ -138,8 +138,8 @@ class ChatDecoder:
             self._start(chunk.get("id"), chunk.get("model"))
         usage = read_usage(chunk)
         if usage is not None and usage != self._usage:
-            self._usage = usage
-            self._blocks.events.append(UsageSeen(usage))
+            self._usage = usage.after(self._usage)
+            self._blocks.events.append(UsageSeen(self._usage))
         failure = read_error(chunk, event)
         if failure is not None:
             self._fail(failure)

@@ -12,6 +12,7 @@ from kurolproxy.ir import (
     Failure,
     Finish,
     FinishReason,
+    Reading,
     Seal,
     ToolHead,
     ToolKind,
@@ -66,7 +67,8 @@ def read_usage(value: Mapping[str, Any]) -> Usage | None:
     """Return the usage in an answer or a chunk, each figure clamped.
 
     Returns:
-        None when there is none, or a main figure is no number: the estimate is better.
+        None when there is none. A main figure that is missing, or no number, is 0: the
+        estimate takes its place, and the other one is kept.
     """
     usage = value.get("usage")
     if usage is None:
@@ -75,26 +77,28 @@ def read_usage(value: Mapping[str, Any]) -> Usage | None:
         usage = inner.get("usage") if isinstance(inner, dict) else None
     if not isinstance(usage, dict):
         return None
-    prompt, completion = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
-    if prompt is None or completion is None:
+    if "prompt_tokens" not in usage and "completion_tokens" not in usage:
         return None
-    return _checked(usage, prompt, completion)
+    reading = Reading()
+    prompt = reading.figure(usage.get("prompt_tokens")) or 0
+    completion = reading.figure(usage.get("completion_tokens")) or 0
+    return _checked(usage, prompt, completion, reading)
 
 
-def _checked(usage: dict[str, Any], prompt: int, completion: int) -> Usage:
+def _checked(usage: dict[str, Any], prompt: int, completion: int, reading: Reading) -> Usage:
     asked = as_object(usage.get("prompt_tokens_details"))
     said = as_object(usage.get("completion_tokens_details"))
     # DeepSeek and Together count the cached tokens beside the details.
-    read = count(asked.get("cached_tokens"))
+    read = reading.figure(asked.get("cached_tokens"))
     if read is None:
-        read = count(usage.get("prompt_cache_hit_tokens"))
+        read = reading.figure(usage.get("prompt_cache_hit_tokens"))
     if read is None:
-        read = count(usage.get("cached_tokens")) or 0
-    written = count(asked.get("cache_write_tokens")) or 0
-    thought = count(said.get("reasoning_tokens")) or 0
+        read = reading.figure(usage.get("cached_tokens")) or 0
+    written = reading.figure(asked.get("cache_write_tokens")) or 0
+    thought = reading.figure(said.get("reasoning_tokens")) or 0
     if thought and count(usage.get("total_tokens")) == prompt + completion + thought:
         # xAI counts reasoning beside the completion tokens; everybody else inside.
-        completion += thought
+        completion = reading.figure(completion + thought) or 0
     read = min(read, prompt)
     return Usage(
         prompt=prompt,
@@ -102,6 +106,7 @@ def _checked(usage: dict[str, Any], prompt: int, completion: int) -> Usage:
         cache_read=read,
         cache_write=min(written, prompt - read),
         reasoning=min(thought, completion),
+        clamped=reading.clamped,
     )
 
 

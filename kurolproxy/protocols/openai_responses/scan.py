@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from kurolproxy.errors import BadRequest, GatewayError
-from kurolproxy.ir import Failure, Usage
+from kurolproxy.ir import Failure, Usage, unweighed
 from kurolproxy.protocols import nesting, wire
 from kurolproxy.protocols.base import AnswerContext, PassedAnswer, PassFacts
 from kurolproxy.protocols.fault_words import plain_words
@@ -151,7 +151,7 @@ class ResponsesScanner:
     def _end_seen(self, frame: bytes) -> bytes:
         self.usage = last_usage(frame)
         self.content = self.finished = True
-        if self.usage is None and not self.emitted_bytes:
+        if unweighed(self.usage) and not self.emitted_bytes:
             # Nothing was streamed and nothing counted: only then is the whole read.
             response = _loaded(frame).get("response")
             self.emitted_bytes = _size(response) if isinstance(response, dict) else 0
@@ -186,8 +186,8 @@ def passed_answer(body: bytes, model: str) -> PassedAnswer:
     named = value.get("model")
     if named is not None and named != model:
         body = _spliced(body, model)
-    # Only an answer without usage has to be weighed.
-    return PassedAnswer(body, usage, emitted_bytes=_size(value) if usage is None else 0)
+    # Only an answer that nobody counted has to be weighed.
+    return PassedAnswer(body, usage, emitted_bytes=_size(value) if unweighed(usage) else 0)
 
 
 def _broke_off(value: dict[str, Any]) -> Failure | None:
@@ -200,19 +200,19 @@ def last_usage(data: bytes) -> Usage | None:
     """Return the usage in a document without reading the rest.
 
     It stands near the end. Some write the request's tools behind it, whose schemas may name
-    a field so: what is no usage is passed over.
+    a field so: what is no usage, or counts nothing, is passed over.
     """
-    end = len(data)
+    end, empty = len(data), None
     for _ in range(_MOST_USAGES):
         at = data.rfind(b'"usage"', 0, end)
         if at < 0:
             break
         found = _USAGE.match(data, at, at + _USAGE_BYTES)
         usage = read_usage(_value(found[1])) if found else None
-        if usage is not None:
+        if usage is not None and usage.total:
             return usage
-        end = at
-    return None
+        end, empty = at, empty or usage
+    return empty
 
 
 def _value(data: bytes) -> Any:

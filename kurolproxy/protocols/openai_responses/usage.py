@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kurolproxy.ir import Usage, count
+from kurolproxy.ir import Reading, Usage
 from kurolproxy.protocols import wire
 
 
@@ -12,21 +12,25 @@ def read_usage(usage: object) -> Usage | None:
     """Read a ``usage`` object, each figure clamped.
 
     Returns:
-        None when it is none, or a main figure is no number: the estimate is better.
+        None when it is none. A main figure that is missing, or no number, is 0: the
+        estimate takes its place, and the other one is kept.
     """
     if not isinstance(usage, dict):
         return None
-    prompt, completion = count(usage.get("input_tokens")), count(usage.get("output_tokens"))
-    if prompt is None or completion is None:
+    if "input_tokens" not in usage and "output_tokens" not in usage:
         return None
+    figure = (reading := Reading()).figure
+    prompt = figure(usage.get("input_tokens")) or 0
+    completion = figure(usage.get("output_tokens")) or 0
     asked, said = _details(usage, "input"), _details(usage, "output")
-    read = min(count(asked.get("cached_tokens")) or 0, prompt)
+    read = min(figure(asked.get("cached_tokens")) or 0, prompt)
     return Usage(
         prompt=prompt,
         completion=completion,
         cache_read=read,
-        cache_write=min(count(asked.get("cache_write_tokens")) or 0, prompt - read),
-        reasoning=min(count(said.get("reasoning_tokens")) or 0, completion),
+        cache_write=min(figure(asked.get("cache_write_tokens")) or 0, prompt - read),
+        reasoning=min(figure(said.get("reasoning_tokens")) or 0, completion),
+        clamped=reading.clamped,
     )
 
 

@@ -64,7 +64,7 @@ def test_unchanged_pieces_are_handed_on_as_the_objects_that_were_read() -> None:
 def test_usage_is_read_of_both_ends() -> None:
     found = scanner()
     passed(found, start(input_tokens=5, cache_read_input_tokens=2, output_tokens=1), TEXT)
-    assert found.usage == Usage(prompt=7, completion=1, cache_read=2)
+    assert found.usage == Usage(prompt=7, cache_read=2)
     passed(found, END + STOP)
     assert found.usage == Usage(prompt=7, completion=7, cache_read=2)
 

@@ -332,12 +332,13 @@ USAGES = [
     ),
     ([{"input_tokens": 5, "output_tokens": 1}, {"output_tokens": 7}], Usage(5, 7)),
     ([{"input_tokens": 5}, {"input_tokens": 0, "output_tokens": 7}], Usage(0, 7)),
-    ([{"input_tokens": 5}, {"input_tokens": None, "output_tokens": 7.9}], Usage(5, 7)),
-    ([{"output_tokens": 7, "output_tokens_details": {"thinking_tokens": 3}}], Usage(0, 7, 0, 0, 3)),
-    ([{"input_tokens": -5, "output_tokens": 10**30}], Usage(0, 10**9)),
+    ([{"input_tokens": 5}, {"input_tokens": None, "output_tokens": 7.9}], Usage(5, 7, clamped=True)),
+    ([{"input_tokens": 5, "output_tokens": 1}, {}], Usage(5)),
+    ([{}, {"output_tokens": 7, "output_tokens_details": {"thinking_tokens": 3}}], Usage(0, 7, 0, 0, 3)),
+    ([{"input_tokens": -5}, {"output_tokens": 10**30}], Usage(0, 10**9, clamped=True)),
     ([{"input_tokens": 10**9, "cache_read_input_tokens": 10**9}],
-     Usage(10**9, cache_read=10**9)),
-    ([{"input_tokens": "5", "output_tokens": [1]}], None),
+     Usage(10**9, cache_read=10**9, clamped=True)),
+    ([{"input_tokens": "5", "output_tokens": [1]}], Usage(clamped=True)),
     ([[], "many", None], None),
 ]  # fmt: skip
 

@@ -107,11 +107,12 @@ def test_reason_is_read(reason: Any, called: bool, expected: FinishReason) -> No
         ([], None),
         ("7", None),
         ({}, None),
-        ({"prompt_tokens": "5", "completion_tokens": 7}, None),
-        ({"prompt_tokens": 5, "completion_tokens": None}, None),
-        ({"prompt_tokens": True, "completion_tokens": 7}, None),
-        ({"prompt_tokens": -5, "completion_tokens": 7}, Usage(0, 7)),
-        ({"prompt_tokens": 5.0, "completion_tokens": 1e30}, Usage(5, 10**9)),
+        ({"prompt_tokens": "5", "completion_tokens": 7}, Usage(0, 7, clamped=True)),
+        ({"prompt_tokens": 5, "completion_tokens": None}, Usage(5)),
+        ({"completion_tokens": 7}, Usage(0, 7)),
+        ({"prompt_tokens": True, "completion_tokens": 7}, Usage(0, 7, clamped=True)),
+        ({"prompt_tokens": -5, "completion_tokens": 7}, Usage(0, 7, clamped=True)),
+        ({"prompt_tokens": 5.0, "completion_tokens": 1e30}, Usage(5, 10**9, clamped=True)),
         (
             {
                 "prompt_tokens": 5,

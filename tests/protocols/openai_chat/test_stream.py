@@ -268,7 +268,7 @@ def test_last_usage_counts_and_is_told_once() -> None:
     )
     events = read(*(chunk({"content": "x"}, usage=usage) for usage in usages), DONE)
     seen = [event.usage for event in events if isinstance(event, UsageSeen)]
-    assert seen == [Usage(5, 1), Usage(5, 2)]
+    assert seen == [Usage(5, 1), Usage(5, 2), Usage(5, 2, clamped=True)]
 
 
 @pytest.mark.parametrize("choices", [None, [], {}, "x", [None], [5], [{}], [{"delta": 5}]])
