@@ -11,8 +11,9 @@ from aiohttp.web import BaseRequest
 from kurolproxy.errors import GatewayError
 from kurolproxy.ir import Usage
 from kurolproxy.policy.admission import Ask, Caller, charge
+from kurolproxy.policy.booking import booked
 from kurolproxy.policy.catalog import Model, Target
-from kurolproxy.policy.estimate import body_estimate, completion_tokens
+from kurolproxy.policy.estimate import body_estimate
 from kurolproxy.policy.meter import Grant
 from kurolproxy.protocols.asked import Asked
 from kurolproxy.protocols.base import Codec
@@ -262,21 +263,14 @@ class Exchange:
 
     def _usage(self) -> tuple[Usage, bool]:
         progress = self.progress
-        if progress.finished and progress.usage is not None:
-            return progress.usage, False
         if not (progress.finished or progress.content or (self.gone and progress.sent)):
             # The upstream refused, failed or was never asked: nothing is owed.
             return _NO_USAGE, False
-        seen = progress.usage or _NO_USAGE
-        return (
-            Usage(
-                prompt=seen.prompt or self.prompt_estimate,
-                completion=max(seen.completion, completion_tokens(progress.emitted_bytes)),
-                cache_read=seen.cache_read,
-                cache_write=seen.cache_write,
-                reasoning=seen.reasoning,
-            ),
-            True,
+        return booked(
+            progress.usage,
+            prompt_estimate=self.prompt_estimate,
+            emitted_bytes=progress.emitted_bytes,
+            whole=progress.finished,
         )
 
     def _close_grant(self, usage: Usage) -> int:
