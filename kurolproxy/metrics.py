@@ -113,6 +113,11 @@ class Metrics(Collector):
             "Tokens that failed attempts reported.",
             ("upstream",),
         )
+        self.clamped = Counter(
+            "kurol_clamped_usage",
+            "Answers whose usage held a figure that none can be.",
+            ("upstream",),
+        )
         self.dropped = Counter(
             "kurol_dropped_fields",
             "Request fields that a translation left out.",
@@ -198,6 +203,7 @@ class Metrics(Collector):
             self.tokens,
             self.estimated,
             self.wasted,
+            self.clamped,
             self.dropped,
             self.upstream_requests,
             self.client_disconnects,

@@ -169,7 +169,10 @@ async def _ask(
         outcome = error.kind
         raise
     finally:
-        exchange.state.metrics.upstream_requests.add((target.upstream.name, outcome))
+        metrics, usage = exchange.state.metrics, exchange.progress.usage
+        metrics.upstream_requests.add((target.upstream.name, outcome))
+        if usage is not None and usage.clamped:
+            metrics.clamped.add((target.upstream.name,))
     return written
 
 
