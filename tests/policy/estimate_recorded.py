@@ -11,6 +11,11 @@ from kurolproxy.protocols.registry import CODECS
 from tests.fakes.recordings import PROTOCOLS, Expected, Recording, expected, load_index
 
 SMALLEST_PROMPT = 200
+# Shorter answers say more about how vendors count the frame of an answer than its words.
+SMALLEST_ANSWER = 60
+SMALLEST_CALL = 20
+# It declares a tool that no other vendor has: it is never decoded.
+PASSED_ONLY = frozenset({"messages-anthropic-count-tokens"})
 
 # What the promise leaves out, because a request does not tell it: media, what tools of the
 # vendor's read, and what the vendor keeps.

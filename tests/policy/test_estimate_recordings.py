@@ -11,7 +11,15 @@ import pytest
 from kurolproxy.errors import BadRequest
 from kurolproxy.policy.estimate import body_tokens, completion_tokens, prompt_tokens
 from tests.fakes.recordings import needs_recordings
-from tests.policy.estimate_recorded import Prompt, Spoken, answers, prompts
+from tests.policy.estimate_recorded import (
+    PASSED_ONLY,
+    SMALLEST_ANSWER,
+    SMALLEST_CALL,
+    Prompt,
+    Spoken,
+    answers,
+    prompts,
+)
 
 pytestmark = needs_recordings
 usual_recordings = pytest.mark.skipif(
@@ -19,12 +27,8 @@ usual_recordings = pytest.mark.skipif(
 )
 
 PROMPTS = prompts()
-# It declares a tool that no other vendor has: it is never decoded.
-PASSED_ONLY = {"messages-anthropic-count-tokens"}
-# Shorter answers say more about how vendors count the frame of an answer than its words.
-ANSWERS = answers(least=60)
-TEXTS = [each for each in ANSWERS if not each.calls]
-CALLS = [each for each in answers(least=20) if each.calls]
+TEXTS = [each for each in answers(SMALLEST_ANSWER) if not each.calls]
+CALLS = [each for each in answers(SMALLEST_CALL) if each.calls]
 
 
 def named(recorded: Sequence[Prompt | Spoken]) -> list[Any]:
