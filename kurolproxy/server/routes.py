@@ -15,6 +15,7 @@ from kurolproxy.errors import (
     Unauthenticated,
 )
 from kurolproxy.ir import ProtocolName
+from kurolproxy.policy.admission import Caller, Standing
 from kurolproxy.protocols import wire
 from kurolproxy.protocols.anthropic.error import encode_error as anthropic_error
 from kurolproxy.protocols.gemini.codec import ARRAY_CODEC as GEMINI_ARRAY
@@ -135,11 +136,16 @@ class Routes:
         endpoint = self._gemini_events if events else self._gemini_array
         return await generate(self._state, request, endpoint, Named(model, stream=True))
 
-    def _refuse(self, request: BaseRequest, path: str, error: GatewayError) -> Written:
+    def _refuse(
+        self, request: BaseRequest, path: str, error: GatewayError, caller: Caller | None = None
+    ) -> Written:
+        """Write an error; who is known reads in it where he stands."""
         family = family_of(request, path)
         request_id = self._state.ids.request()
         body = _ERRORS.get(family, openai_error)(error, request_id)
         headers = [*id_headers(family, request_id), _JSON, *error_headers(error)]
+        if caller is not None:
+            headers += self._limits(family, caller)
         self._state.metrics.rejections.add((error.kind,))
         if self._state.log.wants(error=True):
             fields = {
@@ -157,10 +163,11 @@ class Routes:
     # --- what needs no key --------------------------------------------------------
 
     async def _hello(self, request: BaseRequest) -> StreamResponse:
-        return whole(request, 200, [("content-type", "text/plain; charset=utf-8")], b"")
+        kind = ("content-type", "text/plain; charset=utf-8")
+        return whole(request, 200, [*self._named(), kind], b"")
 
     async def _livez(self, request: BaseRequest) -> StreamResponse:
-        return whole(request, 200, [_JSON], b'{"status":"ok"}')
+        return whole(request, 200, [*self._named(), _JSON], b'{"status":"ok"}')
 
     async def _readyz(self, request: BaseRequest) -> StreamResponse:
         state = self._state
@@ -170,7 +177,7 @@ class Routes:
         elif not state.usage.writable:
             reason = "the ledger cannot be written"
         body = wire.dumps({"status": "unready", "reason": reason} if reason else {"status": "ok"})
-        return whole(request, 503 if reason else 200, [_JSON], body)
+        return whole(request, 503 if reason else 200, [*self._named(), _JSON], body)
 
     async def _metrics(self, request: BaseRequest) -> StreamResponse:
         wanted = self._state.settings.metrics_token
@@ -188,27 +195,30 @@ class Routes:
     async def _models(self, request: BaseRequest) -> StreamResponse:
         state = self._state
         shape = models.shape_of(request, beta=request.path.startswith("/v1beta"))
-        caller = state.admission.authenticate(self._key(request), state.clock.unix())
-        found = state.admission.models(caller)
-        body = models.listing(shape, found, request, state.started_unix)
-        return whole(request, 200, self._headers(shape), body)
+
+        def listed(caller: Caller) -> bytes:
+            found = state.admission.models(caller)
+            return models.listing(shape, found, request, state.started_unix)
+
+        return self._keyed(request, shape, listed)
 
     async def _model(self, request: BaseRequest) -> StreamResponse:
         state = self._state
         path = canonical(request.path)
         shape = models.shape_of(request, beta=path.startswith("/v1beta"))
-        caller = state.admission.authenticate(self._key(request), state.clock.unix())
         name = path.partition("/models/")[2]
-        found = state.admission.models(caller)
-        body = models.single(shape, found, name, state.started_unix)
-        return whole(request, 200, self._headers(shape), body)
+
+        def shown(caller: Caller) -> bytes:
+            found = state.admission.models(caller)
+            return models.single(shape, found, name, state.started_unix)
+
+        return self._keyed(request, shape, shown)
 
     async def _usage(self, request: BaseRequest) -> StreamResponse:
-        state = self._state
-        caller = state.admission.authenticate(
-            credential(request, query_key=False), state.clock.unix()
-        )
-        standing = state.admission.standing(caller, state.clock.now(), state.clock.today())
+        return self._keyed(request, "openai-chat", self._used, query_key=False)
+
+    def _used(self, caller: Caller) -> bytes:
+        standing = self._standing(caller)
         # The day that is counted: after a clock was set back, not the clock's.
         day = (standing.tokens_resets_at - timedelta(days=1)).date()
         body = {
@@ -227,21 +237,43 @@ class Routes:
                 "remaining": standing.requests_remaining,
             },
         }
-        headers = self._headers("openai-chat")
-        headers += limit_headers("openai-chat", standing, state.clock.unix())
-        return whole(request, 200, headers, wire.dumps(body))
+        return wire.dumps(body)
 
-    def _key(self, request: BaseRequest) -> str | None:
-        return credential(request, query_key=True)
+    def _keyed(
+        self,
+        request: BaseRequest,
+        shape: ProtocolName,
+        write: Callable[[Caller], bytes],
+        *,
+        query_key: bool = True,
+    ) -> Written:
+        """Answer what a key may see, with its limits in the dialect of the answer."""
+        state = self._state
+        key = credential(request, query_key=query_key)
+        caller = state.admission.authenticate(key, state.clock.unix())
+        try:
+            body = write(caller)
+        except GatewayError as error:
+            return self._refuse(request, canonical(request.path), error, caller)
+        headers = [*self._named(shape), _JSON, *self._limits(shape, caller)]
+        return whole(request, 200, headers, body)
 
-    def _headers(self, shape: ProtocolName) -> Headers:
-        return [*id_headers(shape, self._state.ids.request()), _JSON]
+    def _standing(self, caller: Caller) -> Standing:
+        clock = self._state.clock
+        return self._state.admission.standing(caller, clock.now(), clock.today())
+
+    def _limits(self, shape: ProtocolName, caller: Caller) -> Headers:
+        return limit_headers(shape, self._standing(caller), self._state.clock.unix())
+
+    def _named(self, shape: ProtocolName | None = None) -> Headers:
+        return id_headers(shape, self._state.ids.request())
 
 
 def metrics_answer(state: State, request: BaseRequest) -> Written:
     """Write the Prometheus text."""
     kind = "text/plain; version=0.0.4; charset=utf-8"
-    return whole(request, 200, [("content-type", kind)], state.metrics.render())
+    headers = [*id_headers(None, state.ids.request()), ("content-type", kind)]
+    return whole(request, 200, headers, state.metrics.render())
 
 
 def canonical(path: str) -> str:
@@ -298,4 +330,5 @@ class MetricsRoutes:
         if request.path == "/metrics" and request.method == "GET":
             return metrics_answer(self._state, request)
         text = b'{"error":{"message":"only GET /metrics is served here"}}'
-        return whole(request, 404, [_JSON], text)
+        headers = [*id_headers(None, self._state.ids.request()), _JSON]
+        return whole(request, 404, headers, text)
