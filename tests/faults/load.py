@@ -138,19 +138,19 @@ class Connection:
             await self._make(call, kind.request(key, cap))
         except (OSError, asyncio.IncompleteReadError) as error:
             call.error = type(error).__name__
-            self.close()
-        except asyncio.CancelledError:
-            self.close()
-            raise
+            await self.close()
         finally:
             call.took = loop.time() - call.began
         return call
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close it; the next call opens another."""
         if self._streams is not None:
-            self._streams[1].close()
+            writer = self._streams[1]
             self._streams = None
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
 
     async def _make(self, call: Call, request: bytes) -> None:
         if self._streams is None:
@@ -168,7 +168,7 @@ class Connection:
         else:
             await self._stream(call, reader)
         if b"\r\nconnection: close" in call.head:
-            self.close()
+            await self.close()
 
     async def _stream(self, call: Call, reader: asyncio.StreamReader) -> None:
         while size := int(await reader.readuntil(b"\r\n"), 16):
@@ -226,17 +226,19 @@ class Load:
 
     async def _client(self, connection: Connection, turns: cycle[Kind]) -> None:  # type: ignore[type-arg]
         loop = asyncio.get_running_loop()
-        with suppress(asyncio.CancelledError):
+        try:
             while True:
+                # What was not done in time is made up for, at most of the last 0.1 s.
                 self._next = max(self._next, loop.time() - 0.1) + 1 / self.rate
                 await asyncio.sleep(self._next - loop.time())
                 if self._stopped:
-                    break
+                    return
                 self.open += 1
                 call = await connection.call(next(turns), self.key)
                 self.open -= 1
                 self.calls.append(call)
-        connection.close()
+        finally:
+            await connection.close()
 
     @property
     def whole(self) -> list[Call]:

@@ -28,6 +28,8 @@ TRANSLATED = "translated"
 SLOW = "slow"
 """Each answer takes a while."""
 
+_REFUSED_S = 20.0
+
 _TEXT = """
 [server]
 listen = "127.0.0.1:0"
@@ -163,8 +165,7 @@ class Installation(Site):
         """Run a ``serve`` that must end by itself; return its exit code and stderr."""
         served = await self.start()
         try:
-            async with asyncio.timeout(LIMIT_S):
-                code = await served.process.wait()
+            code = await asyncio.wait_for(served.process.wait(), _REFUSED_S)
         finally:
             await served.kill()
         return code, self.errors
@@ -223,9 +224,10 @@ class Serving:
         """Make one call on a connection of its own."""
         connection = Connection(self.base_url)
         kind = kind or Kind("openai-chat", stream=False, model=PASSED)
-        call = await connection.call(kind, self.site.secret if key is None else key)
-        connection.close()
-        return call
+        try:
+            return await connection.call(kind, self.site.secret if key is None else key)
+        finally:
+            await connection.close()
 
     async def get(self, path: str) -> tuple[int, str]:
         """Ask for a page; return status and text."""

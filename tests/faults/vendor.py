@@ -102,6 +102,20 @@ def paced(pause_s: float) -> Script:
     return script
 
 
+def stalled(pause_s: float) -> Script:
+    """Return a script whose streams wait behind their first word, and whole answers too."""
+
+    def script(asked: Asked) -> list[Step]:
+        made = pieces(asked)
+        if not asked.stream:
+            return [pause_s, JSON_HEAD % len(made[0]) + made[0]]
+        first = 1 + next(at for at, each in enumerate(made) if _WORDS[0].encode() in each)
+        begin, rest = map(chunked, made[:first]), map(chunked, made[first:])
+        return [b"".join([STREAM_HEAD, *begin]), pause_s, b"".join([*rest, END])]
+
+    return script
+
+
 class QuickVendor:
     """A vendor on 127.0.0.1 that answers by a script for each of its models.
 
