@@ -19,8 +19,8 @@ from kurolproxy.config.model import Config
 from kurolproxy.errors import Overloaded, Unauthenticated
 from kurolproxy.metrics import Metrics
 from kurolproxy.policy.admission import Admission
+from kurolproxy.policy.days import starting_days
 from kurolproxy.policy.keys import KeyTable
-from kurolproxy.policy.quota import starting_day
 from kurolproxy.server.body import BodyBudget, BodyLimits
 from kurolproxy.server.control import ControlServer, Desk
 from kurolproxy.server.deadlines import Deadlines
@@ -211,12 +211,19 @@ class Gateway:
         )
 
     async def _restore(self, admission: Admission, reader: UsageReader) -> tuple[date, ...]:
-        """Take over the sums of the running day; return the days of a wrong clock."""
+        """Take over the sums of the day, and of those that a wrong clock may come back to.
+
+        Returns:
+            days of the ledger that are ignored: a clock was wrong when they were written.
+        """
         today = self._clock.today()
-        day, ignored = starting_day(today, await reader.days_after(today))
-        totals = await reader.totals(day)
-        admission.restore(day, accounts=totals.accounts, keys=totals.keys)
-        return ignored
+        start = starting_days(today, await reader.days_after(date.min))
+        totals = await reader.totals(start.day)
+        admission.restore(start.day, accounts=totals.accounts, keys=totals.keys)
+        for day in start.others:
+            totals = await reader.totals(day)
+            admission.remember(day, accounts=totals.accounts, keys=totals.keys)
+        return start.ignored
 
     def _tell_missing_plans(self, keys: KeyTable) -> None:
         """Log each plan that accounts have and the file has not: their calls get a 403."""

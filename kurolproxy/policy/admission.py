@@ -15,12 +15,12 @@ from kurolproxy.policy.keys import Account, Key, KeyTable
 from kurolproxy.policy.meter import (
     Grant,
     Meters,
-    MeterTable,
     give_back,
     take,
     tightest_bucket,
     tightest_quota,
 )
+from kurolproxy.policy.meters import MeterTable
 from kurolproxy.policy.quota import (
     DEFAULT_OUTPUT_TOKENS,
     SMALLEST_ANSWER,
@@ -114,24 +114,37 @@ class Admission:
             self._contact = contact
 
     def restore(self, day: date, *, accounts: Mapping[int, int], keys: Mapping[str, int]) -> None:
-        """Take over the sums of a day from the ledger, after a start.
+        """Take over the sums of a day from the ledger, at a start and before any call.
 
         Args:
-            day: the day to go on with; see ``quota.starting_day``.
+            day: the day to go on with; see ``days.starting_days``.
             accounts: account id -> tokens charged that day.
             keys: key id -> tokens charged that day; the key table is filled already.
         """
         self._table.restore(day, accounts=accounts, keys=keys)
 
+    def remember(self, day: date, *, accounts: Mapping[int, int], keys: Mapping[str, int]) -> None:
+        """Take over the sums of another day, after ``restore`` and before any call.
+
+        It is a day that a clock set right may come to; see ``days.Start.others``. No more
+        than ``days.DAYS_KEPT`` days are kept in all: further ones are left out.
+        """
+        self._table.remember(day, accounts=accounts, keys=keys)
+
+    @property
+    def ignored_days(self) -> tuple[date, ...]:
+        """Days of a clock that was wrong, and set right, while this runs; the last 8."""
+        return self._table.ignored_days
+
     @property
     def reserved(self) -> int:
         """Tokens that running calls hold of their accounts' allowances."""
-        return self._table.reserved
+        return self._table.tally.reserved
 
     @property
     def running(self) -> int:
         """Calls admitted and not yet ended."""
-        return self._table.running
+        return self._table.tally.running
 
     # --- who and what -----------------------------------------------------------------
 
@@ -164,10 +177,7 @@ class Admission:
         Raises:
             PlanForbidden: the configuration has no such plan any more.
         """
-        plan = self._catalog.plans.get(caller.account.plan)
-        if plan is None:
-            raise refusals.missing_plan(caller.account.plan, self._contact)
-        return plan
+        return self._plan_of(self._as_now(caller).account)
 
     def model(self, caller: Caller, name: str) -> Model:
         """Return the model that a caller means and may call.
@@ -179,7 +189,8 @@ class Admission:
             ModelNotFound: there is no active model of this name.
             PlanForbidden: it is outside the plan, or outside what the key narrows it to.
         """
-        plan = self.plan(caller)
+        caller = self._as_now(caller)
+        plan = self._plan_of(caller.account)
         question = (plan.name, caller.key.models, name)
         known = self._allowed.get(question)
         if known is not None:
@@ -199,7 +210,8 @@ class Admission:
         Raises:
             PlanForbidden: the configuration has no such plan any more.
         """
-        active = self._catalog.active(self.plan(caller))
+        caller = self._as_now(caller)
+        active = self._catalog.active(self._plan_of(caller.account))
         return [model for model in active if _in_subset(caller.key, model)]
 
     def _check_model(self, caller: Caller, plan: Plan, model: Model, name: str) -> None:
@@ -221,7 +233,7 @@ class Admission:
 
         Args:
             now: seconds of the monotonic clock.
-            today: the UTC day; an earlier one than a call before had counts as that.
+            today: the clock's UTC day; ``days.HeldDay`` says which day counts.
 
         Raises:
             Unauthenticated: the key was revoked since ``authenticate``.
@@ -231,7 +243,8 @@ class Admission:
                 day's tokens.
             QuotaExceeded: the rest of the day's tokens is too little.
         """
-        plan = self.plan(caller)
+        caller = self._still_valid(caller)
+        plan = self._plan_of(caller.account)
         lowered = _lower_cap(plan, model, ask)
         need = _need(plan, model, ask, lowered)
         meters = self._enter(caller, plan, now, today)
@@ -240,7 +253,8 @@ class Admission:
         decision = decide(need, room=room, free=free)
         if decision.case == "fits" or decision.case == "lowered":
             cap = lowered if decision.output_cap is None else decision.output_cap
-            return Grant(plan, meters, decision.tokens, case=decision.case, output_cap=cap)
+            tally = self._table.tally
+            return Grant(plan, meters, decision.tokens, tally, case=decision.case, output_cap=cap)
         give_back(meters, now)
         if decision.case == "held":
             raise refusals.held(tightest_quota(meters))
@@ -254,14 +268,16 @@ class Admission:
             ConcurrencyLimited: the plan's requests at once are all running.
             RateLimited: requests per minute.
         """
-        plan = self.plan(caller)
+        caller = self._still_valid(caller)
+        plan = self._plan_of(caller.account)
         meters = self._enter(caller, plan, now, today)
-        return Grant(plan, meters, 0, case="fits", output_cap=None)
+        return Grant(plan, meters, 0, self._table.tally, case="fits", output_cap=None)
 
     def standing(self, caller: Caller, now: float, today: date) -> Standing:
         """Return where a caller stands, for the rate-limit headers and ``/v1/usage``."""
+        caller = self._as_now(caller)
         plan = self._catalog.plans.get(caller.account.plan)
-        meters = self._table.of(caller.key, plan, now, today)
+        meters = self._table.look(caller.key, plan, today)
         bucket = tightest_bucket(meters, now)
         quota = tightest_quota(meters)
         room = quota.room
@@ -273,15 +289,33 @@ class Admission:
             tokens_used=quota.used,
             tokens_reserved=quota.reserved,
             tokens_remaining=None if room is None else max(0, room),
-            tokens_resets_at=quota.resets_at,
+            tokens_resets_at=self._table.resets_at,
         )
+
+    def _plan_of(self, account: Account) -> Plan:
+        plan = self._catalog.plans.get(account.plan)
+        if plan is None:
+            raise refusals.missing_plan(account.plan, self._contact)
+        return plan
+
+    def _as_now(self, caller: Caller) -> Caller:
+        """Return a caller as it is now: what it came with may be minutes old.
+
+        A body is read between ``authenticate`` and ``admit``, and an answer takes its time
+        before its headers are written. The limits of an old plan must not come back then.
+        """
+        found = self._keys.current(caller.key)
+        return caller if found is None else _renewed(caller, *found)
+
+    def _still_valid(self, caller: Caller) -> Caller:
+        """Return a caller as it is now; a revocation counts from its return on."""
+        found = self._keys.current(caller.key)
+        if found is None or found[0].revoked or not found[1].active:
+            raise Unauthenticated(refusals.INVALID_KEY)
+        return _renewed(caller, *found)
 
     def _enter(self, caller: Caller, plan: Plan, now: float, today: date) -> Meters:
         """Pass concurrency and requests per minute; a refused call spends nothing."""
-        current = self._keys.current(caller.key)
-        # The body was read since authenticate: a revocation counts from its return on.
-        if current is None or current[0].revoked or not current[1].active:
-            raise Unauthenticated(refusals.INVALID_KEY)
         meters = self._table.of(caller.key, plan, now, today)
         running = meters[0].running
         if plan.concurrent_requests is not None and running >= plan.concurrent_requests:
@@ -298,6 +332,11 @@ class Admission:
         quota = min(limited, key=lambda each: each.free or 0)
         whose = f"the plan '{plan.name}'" if quota is quotas[0] else "this key"
         return refusals.spent(quota, need, whose, self._contact)
+
+
+def _renewed(caller: Caller, key: Key, account: Account) -> Caller:
+    same = key is caller.key and account is caller.account
+    return caller if same else Caller(key, account)
 
 
 def _in_subset(key: Key, model: Model) -> bool:

@@ -89,13 +89,17 @@ class TokenBucket:
         return self.remaining(now) == self.requests_per_minute and not self._refunded(int(now))
 
     def resize(self, requests_per_minute: int) -> None:
-        """Change N; what was spent stays spent, so that a reload grants no second burst."""
+        """Change N, as a reload or another plan does; it grants no second burst.
+
+        The share of the burst that is spent stays spent, since a full burst takes 60 s to
+        come back whatever N is: going to a smaller N and back changes nothing.
+        """
         if requests_per_minute < 1:
             raise ValueError("requests per minute must be at least 1")
         spent = self._full - self._level
-        self.requests_per_minute = requests_per_minute
         self._full = requests_per_minute * _REQUEST
-        self._level = max(0, self._full - spent)
+        self._level = self._full + (-spent * requests_per_minute // self.requests_per_minute)
+        self.requests_per_minute = requests_per_minute
 
     def _refill(self, now: float) -> None:
         # Whole microseconds: a float of seconds keeps them exactly for 285 years.

@@ -1,33 +1,33 @@
-"""What accounts have running, spent and held right now, and the grant of one call."""
+"""What one account has running, spent and held right now, and the grant of one call."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from copy import copy
 from datetime import date
 from math import inf
 
 from kurolproxy.policy.bucket import TokenBucket
 from kurolproxy.policy.catalog import Plan
-from kurolproxy.policy.keys import Key, KeyTable
 from kurolproxy.policy.quota import Case, DailyQuota, Reservation
-
-_FIRST_PRUNE = 1_024
 
 
 class Meter:
-    """What one account, or one key that narrows it, has running, spent and held."""
+    """What one account, or one key that narrows it, has running, spent and held.
+
+    Args:
+        quota: of the day that counts; a later day's takes its place.
+    """
 
     __slots__ = ("bucket", "quota", "running")
 
-    def __init__(self, day: date) -> None:
+    def __init__(self, quota: DailyQuota) -> None:
         self.bucket: TokenBucket | None = None
-        self.quota = DailyQuota(None, day)
+        self.quota = quota
         self.running = 0
 
-    def follow(self, requests_per_minute: int | None, daily_tokens: int | None, day: date) -> None:
+    def follow(self, requests_per_minute: int | None, daily_tokens: int | None) -> None:
         """Take on the limits as they are now: a plan may have changed since the last call."""
         self.quota.allowance = daily_tokens
-        self.quota.turn(day)
         if requests_per_minute is None:
             self.bucket = None
         elif self.bucket is None:
@@ -35,16 +35,23 @@ class Meter:
         elif self.bucket.requests_per_minute != requests_per_minute:
             self.bucket.resize(requests_per_minute)
 
+    def under(self, requests_per_minute: int | None, daily_tokens: int | None) -> Meter:
+        """Return the same meter under these limits, to look at; nothing is changed."""
+        own = None if self.bucket is None else self.bucket.requests_per_minute
+        if own == requests_per_minute and self.quota.allowance == daily_tokens:
+            return self
+        seen = Meter(self.quota.under(daily_tokens))
+        seen.bucket = copy(self.bucket)
+        seen.follow(requests_per_minute, daily_tokens)
+        return seen
+
     def wait_s(self, now: float) -> float:
         """Return the seconds until a request is free; 0.0 when one is."""
         return 0.0 if self.bucket is None else self.bucket.wait_s(now)
 
-    def idle(self, now: float, day: date) -> bool:
-        """Return whether a new meter would behave the same from here on."""
-        quota = self.quota
-        if self.running or (quota.day == day and (quota.used or quota.reserved)):
-            return False
-        return self.bucket is None or self.bucket.idle(now)
+    def idle(self, now: float) -> bool:
+        """Return whether a new meter with the same quota would behave the same."""
+        return not self.running and (self.bucket is None or self.bucket.idle(now))
 
 
 Meters = tuple[Meter, ...]
@@ -99,6 +106,21 @@ def _room(quota: DailyQuota) -> float:
     return inf if room is None else room
 
 
+class Tally:
+    """The sums over all accounts, kept because adding them up would stall the loop.
+
+    Attributes:
+        running: calls admitted and not yet ended.
+        reserved: tokens that they hold of their accounts' allowances.
+    """
+
+    __slots__ = ("reserved", "running")
+
+    def __init__(self) -> None:
+        self.running = 0
+        self.reserved = 0
+
+
 class Grant:
     """One admitted call: ends exactly once, by ``settle`` or by ``release``.
 
@@ -107,24 +129,38 @@ class Grant:
 
     Args:
         plan: the plan it was admitted under, for ``charge``.
-        meters: whose bucket has paid for it already; it takes the slot itself.
+        meters: whose buckets have just paid for it; it takes the slots itself.
         tokens: to reserve, as ``quota.decide`` said.
+        tally: counts it among the others.
         case: which of the cases of the quota it was: ``fits`` or ``lowered``.
         output_cap: what to send upstream as the output cap of one answer; None: leave
             the client's own alone.
     """
 
-    __slots__ = ("_meters", "_reservation", "case", "output_cap", "plan")
+    __slots__ = ("_meters", "_paid", "_reservation", "_tally", "case", "output_cap", "plan")
 
     def __init__(
-        self, plan: Plan, meters: Meters, tokens: int, *, case: Case, output_cap: int | None
+        self,
+        plan: Plan,
+        meters: Meters,
+        tokens: int,
+        tally: Tally,
+        *,
+        case: Case,
+        output_cap: int | None,
     ) -> None:
         self.plan = plan
         self.case: Case = case
         self.output_cap = output_cap
         self._meters = meters
+        # A bucket that appears while the call runs was never paid and gets nothing back.
+        self._paid = [meter.bucket for meter in meters if meter.bucket is not None]
         self._reservation = Reservation([meter.quota for meter in meters], tokens)
-        meters[0].running += 1
+        self._tally = tally
+        for meter in meters:
+            meter.running += 1
+        tally.running += 1
+        tally.reserved += self._reservation.held
 
     @property
     def day(self) -> date:
@@ -147,7 +183,10 @@ class Grant:
         """
         if not self._reservation.settle(charged):
             return False
-        self._meters[0].running -= 1
+        for meter in self._meters:
+            meter.running -= 1
+        self._tally.running -= 1
+        self._tally.reserved -= self._reservation.held
         return True
 
     def release(self, *, refund_request: bool, now: float) -> bool:
@@ -164,87 +203,6 @@ class Grant:
         if not self.settle(0):
             return False
         if refund_request:
-            give_back(self._meters, now)
+            for bucket in self._paid:
+                bucket.give_back(now)
         return True
-
-
-class MeterTable:
-    """The meters of all accounts and keys that called lately, and the day they are at.
-
-    A meter that says nothing (nothing running, used or held, the bucket full) is
-    forgotten at the turn of the day and whenever the table has doubled.
-
-    Args:
-        keys: whose keys may have a meter.
-    """
-
-    def __init__(self, keys: KeyTable) -> None:
-        self.day = date.min
-        self._keys = keys
-        self._accounts: dict[int, Meter] = {}
-        self._narrowed: dict[str, Meter] = {}
-        self._prune_at = _FIRST_PRUNE
-
-    def __len__(self) -> int:
-        return len(self._accounts) + len(self._narrowed)
-
-    def restore(self, day: date, *, accounts: Mapping[int, int], keys: Mapping[str, int]) -> None:
-        """Take over the sums of a day from the ledger; ``Admission.restore`` says more."""
-        self.day = max(self.day, day)
-        for account_id, used in accounts.items():
-            self._accounts.setdefault(account_id, Meter(self.day)).quota.restore(day, used)
-        for key_id, used in keys.items():
-            if self._keys.narrows_limits(key_id):
-                self._narrowed.setdefault(key_id, Meter(self.day)).quota.restore(day, used)
-
-    def of(self, key: Key, plan: Plan | None, now: float, today: date) -> Meters:
-        """Return the meters of a key's call, at today's day and with today's limits.
-
-        Args:
-            plan: None when the configuration lost it: then nothing limits the account.
-            today: an earlier day than one seen before counts as that: a clock that is set
-                back gives no second allowance.
-        """
-        self._turn(today, now)
-        account = self._accounts.get(key.account_id)
-        if account is None:
-            account = self._accounts[key.account_id] = Meter(self.day)
-        if plan is None:
-            account.follow(None, None, self.day)
-        else:
-            account.follow(plan.requests_per_minute, plan.daily_tokens, self.day)
-        if not key.narrows_limits:
-            return (account,)
-        narrowed = self._narrowed.get(key.id)
-        if narrowed is None:
-            narrowed = self._narrowed[key.id] = Meter(self.day)
-        narrowed.follow(key.requests_per_minute, key.daily_tokens, self.day)
-        return (account, narrowed)
-
-    @property
-    def reserved(self) -> int:
-        """Tokens that running calls hold of their accounts' allowances."""
-        return sum(meter.quota.reserved for meter in self._accounts.values())
-
-    @property
-    def running(self) -> int:
-        """Calls admitted and not yet ended."""
-        return sum(meter.running for meter in self._accounts.values())
-
-    def _turn(self, today: date, now: float) -> None:
-        if today > self.day:
-            self.day = today
-            self._prune(now)
-        elif len(self) >= self._prune_at:
-            self._prune(now)
-
-    def _prune(self, now: float) -> None:
-        self._accounts = {
-            id_: meter for id_, meter in self._accounts.items() if not meter.idle(now, self.day)
-        }
-        self._narrowed = {
-            id_: meter
-            for id_, meter in self._narrowed.items()
-            if self._keys.knows(id_) and not meter.idle(now, self.day)
-        }
-        self._prune_at = max(_FIRST_PRUNE, 2 * len(self))

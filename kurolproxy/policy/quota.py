@@ -1,14 +1,14 @@
 """Tokens of a UTC day: reserve them before a call, settle them after it.
 
 The day of a call is the day of its admission, whenever it ends. Nothing runs at
-midnight: the first call of a later day finds a fresh allowance, and what still runs
-from the day before is settled against that day, which nobody asks any more.
+midnight: the day is part of what a quota is kept under (``meters.MeterTable``), and
+``days.HeldDay`` says which day counts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date
 from typing import Literal, NamedTuple
 
 Case = Literal["fits", "lowered", "held", "spent"]
@@ -97,39 +97,32 @@ def _fit(need: Need, room: int) -> Decision | None:
 
 
 class DailyQuota:
-    """Tokens used and reserved today, of one account or of a key that narrows it.
+    """Tokens used and reserved on one day, of one account or of a key that narrows it.
+
+    Another day is another object. A running call keeps those of its admission, so that it
+    is settled there, whatever day counts by then.
 
     Args:
-        allowance: tokens of a day; None: unlimited, then nothing is ever reserved and
+        allowance: tokens of the day; None: unlimited, then nothing is ever reserved and
             only the use is counted. May be set anew at any time.
-        day: the first day.
-
-    Attributes:
-        resets_at: when the day ends, aware UTC.
+        day: the UTC day.
     """
 
-    __slots__ = ("allowance", "day", "reserved", "resets_at", "used")
+    __slots__ = ("allowance", "day", "reserved", "used")
 
     def __init__(self, allowance: int | None, day: date) -> None:
         self.allowance = allowance
         self.day = day
-        self.resets_at = resets_at(day)
         self.used = 0
         self.reserved = 0
 
-    def turn(self, today: date) -> None:
-        """Begin a later day; an earlier one (a clock set back) changes nothing."""
-        if today > self.day:
-            self.day = today
-            self.resets_at = resets_at(today)
-            self.used = 0
-            self.reserved = 0
-
-    def restore(self, day: date, used: int) -> None:
-        """Take over what the ledger knows of a day, after a start."""
-        self.turn(day)
-        if day == self.day:
-            self.used = used
+    def under(self, allowance: int | None) -> DailyQuota:
+        """Return the same figures under another allowance, to look at."""
+        if allowance == self.allowance:
+            return self
+        other = DailyQuota(allowance, self.day)
+        other.used, other.reserved = self.used, self.reserved
+        return other
 
     @property
     def free(self) -> int | None:
@@ -158,15 +151,21 @@ class Reservation:
     """Tokens held for one running call, in every quota that the call counts for.
 
     Args:
-        quotas: of the account, and of the key when it narrows; all at the same day.
+        quotas: of the account, and of the key when it narrows; all of the same day.
         tokens: to hold, as ``decide`` said; nothing is held in an unlimited quota.
+
+    Attributes:
+        day: the UTC day of the admission.
+        open: whether the call is not settled yet.
+        held: what is held of the account's own quota.
     """
 
-    __slots__ = ("_limited", "_quotas", "_tokens", "day", "open")
+    __slots__ = ("_limited", "_quotas", "_tokens", "day", "held", "open")
 
     def __init__(self, quotas: Sequence[DailyQuota], tokens: int) -> None:
         self.day = quotas[0].day
         self.open = True
+        self.held = 0 if quotas[0].allowance is None else tokens
         self._quotas = quotas
         self._tokens = tokens
         # Remembered, because an allowance may come or go while the call runs.
@@ -186,33 +185,8 @@ class Reservation:
         if not self.open:
             return False
         self.open = False
-        # A later day began with nothing reserved: yesterday's call is not its business.
         for quota in self._limited:
-            if quota.day == self.day:
-                quota.reserved -= self._tokens
+            quota.reserved -= self._tokens
         for quota in self._quotas:
-            if quota.day == self.day:
-                quota.used += max(0, charged)
+            quota.used += max(0, charged)
         return True
-
-
-def resets_at(day: date) -> datetime:
-    """Return when the allowance of a day ends: the next 00:00 UTC."""
-    return datetime.combine(day + timedelta(days=1), time.min, UTC)
-
-
-def starting_day(today: date, later: Sequence[date]) -> tuple[date, tuple[date, ...]]:
-    """Choose the day to start with, when the ledger may hold days of a wrong clock.
-
-    A clock that was set back by hours must not give a second allowance for the day that
-    was seen already. But one jump to 2099 must not hold that day for ever.
-
-    Args:
-        later: the days in the ledger after ``today``.
-
-    Returns:
-        the day to start with (today or tomorrow), and the days to ignore with a warning.
-    """
-    believable = today + timedelta(days=1)
-    ignored = tuple(sorted(day for day in later if day > believable))
-    return (believable if believable in later else today), ignored

@@ -13,7 +13,8 @@ from kurolproxy.errors import (
     RateLimited,
 )
 from kurolproxy.policy.catalog import Plan
-from kurolproxy.policy.quota import DailyQuota, Need, resets_at
+from kurolproxy.policy.days import resets_at
+from kurolproxy.policy.quota import DailyQuota, Need
 
 NO_KEY = (
     "No API key was sent. Send one as 'Authorization: Bearer sk-kurol-...', "

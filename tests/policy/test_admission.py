@@ -241,14 +241,15 @@ def test_standing_of_a_missing_plan_is_without_limits() -> None:
 
 def test_reloaded_limits_count_what_was_spent_before() -> None:
     world = World(requests_per_minute=10, daily_tokens=1_000)
-    for _ in range(10):
+    for _ in range(8):
         world.admit(prompt=10, max_tokens=0).settle(10)
     world.admission.replace_catalog(
-        world.catalog(Plan("team", ("gpt-*",), requests_per_minute=15, daily_tokens=120))
+        world.catalog(Plan("team", ("gpt-*",), requests_per_minute=15, daily_tokens=100))
     )
     standing = world.standing()
-    assert (standing.requests_limit, standing.requests_remaining) == (15, 5)
-    assert (standing.tokens_limit, standing.tokens_remaining) == (120, 20)
+    # A fifth of the burst was left, and so it is.
+    assert (standing.requests_limit, standing.requests_remaining) == (15, 3)
+    assert (standing.tokens_limit, standing.tokens_remaining) == (100, 20)
 
 
 def test_limits_taken_away_by_a_reload_no_longer_hold() -> None:

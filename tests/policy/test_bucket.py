@@ -114,14 +114,46 @@ def test_client_that_hammers_a_failing_upstream_is_slowed_down() -> None:
 
 @pytest.mark.parametrize(
     ("before", "spent", "after", "remaining"),
-    [(60, 50, 100, 50), (60, 50, 60, 10), (60, 60, 10, 0), (10, 10, 60, 50), (10, 0, 60, 60)],
+    [
+        (60, 50, 120, 20),
+        (60, 50, 60, 10),
+        (60, 50, 10, 1),
+        (60, 60, 10, 0),
+        (10, 10, 60, 0),
+        (10, 0, 60, 60),
+        (7, 3, 10, 5),
+    ],
 )
-def test_resizing_keeps_what_was_spent(before: int, spent: int, after: int, remaining: int) -> None:
+def test_resizing_keeps_the_share_that_was_spent(
+    before: int, spent: int, after: int, remaining: int
+) -> None:
     bucket = TokenBucket(before)
     admitted(bucket, [START] * spent)
     bucket.resize(after)
     assert bucket.remaining(START) == remaining
     assert bucket.remaining(START + 60) == after
+
+
+@pytest.mark.parametrize("other", [1, 7, 59, 61, 100_000])
+def test_resizing_there_and_back_is_no_second_burst(other: int) -> None:
+    bucket = TokenBucket(60)
+    assert admitted(bucket, [START] * 100) == 60
+    bucket.resize(other)
+    bucket.resize(60)
+    assert admitted(bucket, [START] * 100) == 0
+    assert admitted(bucket, [START + 30] * 100) == 30
+
+
+@given(sizes=st.lists(st.integers(1, 5_000), min_size=1, max_size=20), spent=st.integers(0, 5_000))
+def test_burst_cut_up_by_resizing_is_never_larger_than_the_largest(
+    sizes: list[int], spent: int
+) -> None:
+    bucket, count = TokenBucket(sizes[0]), 0
+    for size in sizes:
+        bucket.resize(size)
+        count += admitted(bucket, [START] * (spent // len(sizes)))
+    count += admitted(bucket, [START] * 5_001)
+    assert count <= max(sizes)
 
 
 @pytest.mark.parametrize("limit", [0, -1])

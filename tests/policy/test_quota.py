@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from kurolproxy.policy.quota import (
     DailyQuota,
@@ -16,8 +15,6 @@ from kurolproxy.policy.quota import (
     Reservation,
     decide,
     narrowest,
-    resets_at,
-    starting_day,
 )
 
 MONDAY = date(2026, 3, 2)
@@ -172,121 +169,26 @@ def test_negative_use_is_no_credit() -> None:
     assert account.used == 500
 
 
-def test_call_of_yesterday_does_not_touch_today() -> None:
-    account = quota()
-    held = Reservation([account], 600)
-    account.turn(TUESDAY)
-    assert (account.used, account.reserved, account.room) == (0, 0, 1_000)
-    Reservation([account], 300)
+def test_call_is_settled_where_it_was_admitted_whatever_day_counts_by_then() -> None:
+    monday = quota()
+    held = Reservation([monday], 600)
+    tuesday = DailyQuota(1_000, TUESDAY)
+    Reservation([tuesday], 300)
     held.settle(250)
-    assert (held.day, account.used, account.reserved) == (MONDAY, 0, 300)
+    assert (held.day, monday.used, monday.reserved) == (MONDAY, 250, 0)
+    assert (tuesday.used, tuesday.reserved) == (0, 300)
 
 
-def test_day_never_goes_backwards() -> None:
-    account = quota()
-    account.turn(TUESDAY)
-    Reservation([account], 0).settle(1_000)
-    account.turn(MONDAY)
-    assert (account.day, account.room) == (TUESDAY, 0)
+@pytest.mark.parametrize(("allowance", "held"), [(1_000, 600), (None, 0)])
+def test_reservation_says_what_the_account_holds(allowance: int | None, held: int) -> None:
+    account, key = quota(allowance), quota(700)
+    assert Reservation([account, key], 600).held == account.reserved == held
 
 
-@pytest.mark.parametrize(
-    ("day", "expected"),
-    [(MONDAY, (TUESDAY, 5)), (TUESDAY, (TUESDAY, 77)), (date(2026, 3, 4), (date(2026, 3, 4), 77))],
-)
-def test_restored_sum_counts_for_its_own_day_only(day: date, expected: tuple[date, int]) -> None:
-    account = DailyQuota(1_000, TUESDAY)
-    account.used = 5
-    account.restore(day, 77)
-    assert (account.day, account.used) == expected
-
-
-def test_allowance_is_back_at_midnight_utc() -> None:
-    assert resets_at(MONDAY) == datetime(2026, 3, 3, tzinfo=UTC)
-    assert resets_at(date(2026, 12, 31)) == datetime(2027, 1, 1, tzinfo=UTC)
-
-
-@pytest.mark.parametrize(
-    ("later", "expected"),
-    [
-        ([], (MONDAY, ())),
-        ([TUESDAY], (TUESDAY, ())),
-        ([date(2099, 1, 1)], (MONDAY, (date(2099, 1, 1),))),
-        ([date(2099, 1, 1), TUESDAY], (TUESDAY, (date(2099, 1, 1),))),
-        ([date(2026, 3, 4)], (MONDAY, (date(2026, 3, 4),))),
-    ],
-)
-def test_starting_day_believes_tomorrow_and_nothing_later(
-    later: list[date], expected: tuple[date, tuple[date, ...]]
-) -> None:
-    assert starting_day(MONDAY, later) == expected
-
-
-class QuotaMachine(RuleBasedStateMachine):
-    """Calls of two keys of one account against a model that keeps every call in a list."""
-
-    calls: Bundle[int] = Bundle("calls")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.today = MONDAY
-        self.account = DailyQuota(20_000, MONDAY)
-        self.key = DailyQuota(9_000, MONDAY)
-        self.reservations: list[Reservation] = []
-        # (day, through the key, tokens while it runs, charged when it ended)
-        self.naive: list[tuple[date, bool, int, int]] = []
-
-    def total(self, *, key_only: bool) -> tuple[int, int]:
-        rows = [c for c in self.naive if c[0] == self.today and (c[1] or not key_only)]
-        return sum(row[3] for row in rows), sum(row[2] for row in rows)
-
-    @rule(
-        target=calls,
-        narrowed=st.booleans(),
-        prompt=st.integers(0, 3_000),
-        cap=st.integers(0, 12_000),
-        n=st.integers(1, 3),
-    )
-    def admit(self, narrowed: bool, prompt: int, cap: int, n: int) -> int:
-        quotas = [self.account, self.key] if narrowed else [self.account]
-        room, free = narrowest(quotas)
-        decision = decide(Need(prompt, cap, n), room=room, free=free)
-        refused = decision.case not in ("fits", "lowered")
-        self.reservations.append(Reservation(quotas, 0 if refused else decision.tokens))
-        tokens = 0 if refused else decision.tokens
-        self.naive.append((self.today, narrowed, tokens, 0))
-        return len(self.naive) - 1
-
-    @rule(call=consumes(calls), share=st.floats(0, 1))
-    def settle(self, call: int, share: float) -> None:
-        day, narrowed, tokens, _ = self.naive[call]
-        charged = int(tokens * share)
-        assert self.reservations[call].settle(charged)
-        self.naive[call] = (day, narrowed, 0, charged)
-
-    @rule(call=consumes(calls), again=st.integers(0, 10_000))
-    def settle_twice(self, call: int, again: int) -> None:
-        self.settle(call, 1.0)
-        assert not self.reservations[call].settle(again)
-
-    @rule(days=st.integers(-2, 1))
-    def turn(self, days: int) -> None:
-        seen = self.today + timedelta(days=days)
-        self.today = max(self.today, seen)
-        self.account.turn(seen)
-        self.key.turn(seen)
-
-    @invariant()
-    def sums_agree_and_allowances_hold(self) -> None:
-        assert (self.account.used, self.account.reserved) == self.total(key_only=False)
-        assert (self.key.used, self.key.reserved) == self.total(key_only=True)
-        assert self.account.used + self.account.reserved <= 20_000
-        assert self.key.used + self.key.reserved <= 9_000
-
-    def teardown(self) -> None:
-        for reservation in self.reservations:
-            reservation.settle(0)
-        assert (self.account.reserved, self.key.reserved) == (0, 0)
-
-
-TestQuotaMachine = QuotaMachine.TestCase
+def test_looking_under_another_allowance_changes_nothing() -> None:
+    account = quota(1_000, used=400)
+    Reservation([account], 100)
+    seen = account.under(2_000)
+    assert (seen.room, seen.free, seen.used, seen.day) == (1_500, 1_600, 400, MONDAY)
+    assert (account.allowance, account.room) == (1_000, 500)
+    assert account.under(1_000) is account
