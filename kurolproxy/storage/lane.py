@@ -63,11 +63,16 @@ class Lane:
                     self._connection.execute("ROLLBACK")
 
     def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, timeout=self._busy_timeout_s, isolation_level=None)
+        # Opened to read only, not "query_only", which would forbid temporary tables as well.
+        mode = "rw" if self._writes else "ro"
+        connection = sqlite3.connect(
+            f"{self._path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            timeout=self._busy_timeout_s,
+            isolation_level=None,
+        )
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")
-        if not self._writes:
-            connection.execute("PRAGMA query_only = ON")
         return connection
 
     def _close(self) -> None:
@@ -96,6 +101,15 @@ class Queries:
         deadline = time.monotonic() + self._limit_s
         self._connection.set_progress_handler(lambda: time.monotonic() > deadline, CHECK_EVERY)
         try:
-            return self._connection.execute(sql, parameters).fetchall()
+            return self.scratch(sql, parameters)
         finally:
             self._connection.set_progress_handler(None, 0)
+
+    def scratch(
+        self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()
+    ) -> list[tuple[Any, ...]]:
+        """Run a statement on temporary tables alone: it takes the time that it takes.
+
+        They are in a file of this connection's own; nothing of the database is held.
+        """
+        return self._connection.execute(sql, parameters).fetchall()
