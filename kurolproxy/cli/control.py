@@ -12,7 +12,7 @@ from typing import Any, Final
 from kurolproxy.cli.failure import CannotConnect, Failed
 from kurolproxy.server.control import MAX_LINE_BYTES, SOCKET_NAME
 
-# A report over a year may take a few seconds; a gateway that hangs takes for ever.
+# Without a byte; a report over a year takes longer, and sends white space meanwhile.
 _ANSWER_S: Final = 60.0
 
 

@@ -130,7 +130,7 @@ async def _directly(
     database = await Database.open(directory.database_path)
     try:
         if verb == "usage.report":
-            return await usage_facts(UsageReader(database), args)
+            return await (await usage_facts(UsageReader(database), args)).whole()
         store = AccountStore(database, max_keys=config.limits.max_keys_per_account)
         people = People(store, lambda: config.catalog.plans)
         if verb == "keys.revoke":

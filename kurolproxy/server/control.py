@@ -2,7 +2,8 @@
 
 A unix socket in the state directory. Each line is one JSON object: a request
 ``{"verb": "keys.revoke", "args": {...}}`` is answered by ``{"ok": true, "result": ...}`` or
-``{"ok": false, "kind": ..., "message": ...}``, in the order of the requests.
+``{"ok": false, "kind": ..., "message": ...}``, in the order of the requests. White space may
+come before an answer while it is made. A connection that ends without a line feed was cut.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kurolproxy.policy.catalog import Catalog
-from kurolproxy.server.facts import model_facts, plan_facts
+from kurolproxy.server.facts import Pieces, model_facts, plan_facts
 from kurolproxy.storage.errors import StorageError, StoreError
 from kurolproxy.storage.people import People
 
@@ -31,6 +32,9 @@ MAX_LINE_BYTES: Final = 65_536
 # No longer than the name it gets, or its path would not fit where that one just does.
 _NEW_NAME: Final = "control.new"
 _IDLE_S: Final = 60.0
+# What the requests that run get to end when the gateway stops: a report may take longer,
+# and is given up then.
+_STOP_S: Final = 10.0
 _BACKLOG: Final = 16
 
 
@@ -56,13 +60,13 @@ class Desk:
 
     Attributes:
         status: what runs, as JSON values.
-        usage: (arguments of ``usage.report``) -> rows, pending ones included.
+        usage: (arguments of ``usage.report``) -> the report, as ``facts.usage_facts`` has it.
         catalog: the one in use.
         end_calls: (key id) -> how many running calls of the key were told to end.
     """
 
     status: Callable[[], Mapping[str, Any]]
-    usage: Callable[[Mapping[str, Any]], Awaitable[list[dict[str, Any]]]]
+    usage: Callable[[Mapping[str, Any]], Awaitable[Pieces]]
     catalog: Callable[[], Catalog]
     end_calls: Callable[[str], int]
 
@@ -148,34 +152,33 @@ class ControlServer:
                 return
             except asyncio.LimitOverrunError:
                 message = f"a request has at most {MAX_LINE_BYTES} bytes"
-                await _write(writer, _fault("too_long", message))
+                await _Answer(writer).fault("too_long", message)
                 return
             if not allowed:
                 message = "only the owner of the state directory and root are served"
-                await _write(writer, _fault("forbidden", message))
+                await _Answer(writer).fault("forbidden", message)
                 return
             # Shielded: what was begun is done and answered before we stop.
             await _finish(self._answer(writer, line))
 
     async def _answer(self, writer: asyncio.StreamWriter, line: bytes) -> None:
-        await _write(writer, await self.answer(line))
-
-    async def answer(self, line: bytes) -> dict[str, Any]:
-        """Carry out one request and return what it is answered."""
+        """Carry out one request and write what it is answered."""
+        answer = _Answer(writer)
         try:
             verb, args = _request(line)
             own = self._own.get(verb)
             result = await (own(args) if own else self._people.call(verb, args))
+            await answer.result(result)
+        except (ConnectionError, TimeoutError):
+            # Nobody reads the answer.
+            raise
         except _Refused as error:
-            return _fault(error.kind, str(error))
-        except StoreError as error:
-            return _fault(_kind(error), str(error))
-        except StorageError as error:
-            return _fault(_kind(error), str(error))
+            await answer.fault(error.kind, str(error))
+        except (StoreError, StorageError) as error:
+            await answer.fault(_kind(error), str(error))
         except Exception as error:  # the outermost boundary of a request
             logging.getLogger(__name__).exception("a control request failed")
-            return _fault("internal", f"the gateway failed: {type(error).__name__}")
-        return {"ok": True, "result": result}
+            await answer.fault("internal", f"the gateway failed: {type(error).__name__}")
 
     # --- the verbs that are not about people --------------------------------------
 
@@ -198,6 +201,43 @@ class ControlServer:
         now = args.pop("now", False)
         result = await self._people.call("keys.revoke", args)
         return {**result, "ended_calls": self._desk.end_calls(result["id"]) if now else 0}
+
+
+class _Answer:
+    """The answer to one request; a reader who stands still for too long is given up."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+        self._begun = False
+
+    async def result(self, result: Any) -> None:
+        """Write that it was done."""
+        if not isinstance(result, Pieces):
+            await self._write(json.dumps({"ok": True, "result": result}).encode() + b"\n")
+            return
+        async with result.opened() as pieces:
+            async for piece in pieces:
+                if not self._begun and not piece.isspace():
+                    self._begun = True
+                    self._writer.write(b'{"ok": true, "result": ')
+                await self._write(piece)
+        await self._write(b"}\n")
+
+    async def fault(self, kind: str, message: str) -> None:
+        """Write that it was not done.
+
+        Raises:
+            ConnectionAbortedError: half a result is out: all that is left is to cut it.
+        """
+        if self._begun:
+            logging.getLogger(__name__).error("an answer was cut short: %s", message)
+            raise ConnectionAbortedError(message)
+        fault = {"ok": False, "kind": kind, "message": message}
+        await self._write(json.dumps(fault).encode() + b"\n")
+
+    async def _write(self, data: bytes) -> None:
+        self._writer.write(data)
+        await asyncio.wait_for(self._writer.drain(), _IDLE_S)
 
 
 def peer_uid(connection: socket.socket) -> int:
@@ -247,18 +287,16 @@ def _bind(path: Path) -> socket.socket:
 
 
 async def _finish(work: Awaitable[None]) -> None:
-    """Wait for ``work`` to its end, also when we are cancelled meanwhile."""
+    """Wait for ``work`` to its end; when we are cancelled meanwhile, for a while."""
     task = asyncio.ensure_future(work)
     try:
         await asyncio.shield(task)
     except asyncio.CancelledError:
+        _, running = await asyncio.wait({task}, timeout=_STOP_S)
+        for each in running:
+            each.cancel()
         await asyncio.wait({task})
         raise
-
-
-async def _write(writer: asyncio.StreamWriter, answer: Mapping[str, Any]) -> None:
-    writer.write(json.dumps(answer).encode() + b"\n")
-    await asyncio.wait_for(writer.drain(), _IDLE_S)
 
 
 def _request(line: bytes) -> tuple[str, dict[str, Any]]:
@@ -277,10 +315,6 @@ def _request(line: bytes) -> tuple[str, dict[str, Any]]:
 def _none(args: Mapping[str, Any]) -> None:
     if args:
         raise _Refused("invalid", "this verb takes no arguments")
-
-
-def _fault(kind: str, message: str) -> dict[str, Any]:
-    return {"ok": False, "kind": kind, "message": message}
 
 
 def _kind(error: Exception) -> str:
