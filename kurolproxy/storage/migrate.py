@@ -19,7 +19,7 @@ FILE_MODE = 0o600
 _APPLICATION_ID = 0x4B75726F
 # The whole file is read up to this size (about 0.15 s). Of a larger one the tables without
 # which nobody can be let in, and the top of the ledger's trees.
-_CHECK_WHOLE_BYTES = 32 * 1024 * 1024
+CHECK_WHOLE_BYTES = 32 * 1024 * 1024
 _QUICK_CHECKS = (
     "PRAGMA quick_check(accounts)",
     "PRAGMA quick_check(keys)",
@@ -34,7 +34,7 @@ _LOOKS = (
 
 
 def prepare(
-    path: Path, *, busy_timeout_s: float, check_whole_bytes: int = _CHECK_WHOLE_BYTES
+    path: Path, *, busy_timeout_s: float, check_whole_bytes: int = CHECK_WHOLE_BYTES
 ) -> None:
     """Create or check the database and apply what migrations it lacks.
 
@@ -57,8 +57,8 @@ def prepare(
         translating(),
         closing(sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None)) as db,
     ):
-        _check_origin(db, path)
-        _check_pages(db, path, check_whole_bytes)
+        check_origin(db, path)
+        check_pages(db, path, check_whole_bytes)
         db.execute("PRAGMA journal_mode = WAL")
         for number, script in _missing(db):
             _apply(db, number, script)
@@ -79,7 +79,12 @@ def _value(db: sqlite3.Connection, sql: str) -> int:
     return int(db.execute(sql).fetchone()[0])
 
 
-def _check_origin(db: sqlite3.Connection, path: Path) -> None:
+def check_origin(db: sqlite3.Connection, path: Path) -> None:
+    """See to it that a database is one of ours, and of no newer version; it may be empty.
+
+    Raises:
+        DatabaseForeign, DatabaseTooNew: it is not.
+    """
     version, newest = _value(db, "PRAGMA user_version"), _scripts()[-1][0]
     origin = _value(db, "PRAGMA application_id")
     empty = version == 0 and _value(db, "SELECT count(*) FROM sqlite_master") == 0
@@ -92,7 +97,14 @@ def _check_origin(db: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def _check_pages(db: sqlite3.Connection, path: Path, check_whole_bytes: int) -> None:
+def check_pages(
+    db: sqlite3.Connection, path: Path, check_whole_bytes: int = CHECK_WHOLE_BYTES
+) -> None:
+    """See to it that the pages of a database fit together.
+
+    Raises:
+        DatabaseCorrupt: they do not; also ``sqlite3.DatabaseError``.
+    """
     if path.stat().st_size <= check_whole_bytes:
         checks: tuple[str, ...] = ("PRAGMA quick_check(1)",)
     else:
@@ -113,6 +125,11 @@ def _scripts() -> list[tuple[int, str]]:
         for file in files
         if file.name.endswith(".sql")
     ]
+
+
+def is_newest(db: sqlite3.Connection) -> bool:
+    """Return whether a database of ours lacks no migration."""
+    return not _missing(db)
 
 
 def _missing(db: sqlite3.Connection) -> list[tuple[int, str]]:
