@@ -264,6 +264,11 @@ class Gateway:
             "Calls that were admitted and run.",
             lambda: state.admission.running,
         )
+        gauge(
+            "kurol_body_bytes_in_flight",
+            "Bytes of the request bodies that are held.",
+            lambda: state.bodies.held,
+        )
 
     # --- listeners ----------------------------------------------------------------
 
