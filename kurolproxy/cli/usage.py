@@ -13,18 +13,9 @@ import click
 
 from kurolproxy.cli.output import json_option, print_rows
 from kurolproxy.cli.session import call
+from kurolproxy.storage.usage import COUNTERS
 
 DIMENSIONS: Final = ("day", "hour", "key", "model", "account")
-COUNTS: Final = (
-    "requests",
-    "prompt",
-    "completion",
-    "cache_read",
-    "cache_write",
-    "reasoning",
-    "charged",
-    "estimated",
-)
 _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "key": ("key", "label"),
     "account": ("account_id", "account"),
@@ -84,9 +75,9 @@ def usage(
     rows = report["rows"]
     columns = [name for part in by for name in _NAMES.get(part, (part,))]
     if as_csv:
-        _print_csv(rows, [*columns, *COUNTS])
+        _print_csv(rows, [*columns, *COUNTERS])
     else:
-        print_rows(rows, [*columns, *COUNTS], as_json=as_json, empty="Nothing was used yet.")
+        print_rows(rows, [*columns, *COUNTERS], as_json=as_json, empty="Nothing was used yet.")
     for note in _notes(report):
         click.echo(note, err=True)
 

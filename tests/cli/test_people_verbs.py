@@ -1,14 +1,11 @@
-"""``users``, ``keys``, ``plans``, ``models`` and ``usage`` while no gateway runs."""
+"""``users``, ``keys``, ``plans`` and ``models`` while no gateway runs."""
 
 from __future__ import annotations
 
 import asyncio
-import csv
 import fcntl
 import json
-from datetime import date
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,8 +13,6 @@ from kurolproxy.cli import session
 from kurolproxy.policy.keys import ADMIN_KEY_PREFIX, KEY_PREFIX
 from kurolproxy.storage.accounts import AccountStore
 from kurolproxy.storage.database import Database
-from kurolproxy.storage.rows import UsageRow
-from kurolproxy.storage.usage import import_rows
 from tests.cli.sites import Site
 
 ANN = "ann@example.org"
@@ -185,9 +180,6 @@ REFUSED: list[tuple[list[str], int]] = [
     (["users", "create", "--email", "no address", "--plan", "team"], 1),
     (["users", "create", "--email", ANN, "--plan", "team"], 1),
     (["users", "create", "--email", ANN, "--plan", "team", "--role", "king"], 2),
-    (["usage", "--by", "day,week"], 2),
-    (["usage", "--since", "yesterday"], 2),
-    (["usage", "--csv", "--json"], 2),
 ]
 
 
@@ -221,105 +213,6 @@ def test_models_are_those_of_the_file(site: Site) -> None:
     assert slow["plans"] == ["team"]
     assert slow["targets"][0]["protocols"] == ["openai-chat", "anthropic"]
     assert "demo/demo-echo" in site.run("models", "list").stdout
-
-
-# --- usage ------------------------------------------------------------------------------
-
-
-def _used(number: int, day: date, model: str, key: str, charged: int) -> UsageRow:
-    return UsageRow(
-        request_id=f"req_{number}",
-        day=day,
-        started_at=1_772_445_600.0 + 86_400 * (day - date(2026, 3, 2)).days,
-        account_id=1,
-        key_id=key,
-        model=model,
-        upstream="demo",
-        client_protocol="openai-chat",
-        upstream_protocol="anthropic",
-        status=200,
-        outcome="ok",
-        prompt=charged - 1,
-        completion=1,
-        cache_read=0,
-        cache_write=0,
-        reasoning=0,
-        charged=charged,
-        estimated=False,
-        streamed=True,
-        duration_ms=5,
-        ttft_ms=1,
-    )
-
-
-async def _fill(site: Site, rows: list[UsageRow]) -> None:
-    database = await Database.open(site.state_dir / "kurolproxy.db")
-    await import_rows(database, rows)
-    await database.close()
-
-
-@pytest.fixture
-def used(site: Site) -> Site:
-    """Return an installation with two days of usage."""
-    site.account()
-    key = site.key("--label", "=HYPERLINK(1)")["id"]
-    rows = [
-        _used(1, date(2026, 3, 2), "demo-echo", key, 100),
-        _used(2, date(2026, 3, 2), "demo-slow", key, 10),
-        _used(3, date(2026, 3, 3), "demo-echo", key, 1_000),
-    ]
-    asyncio.run(_fill(site, rows))
-    return site
-
-
-def test_usage_is_reported_by_day(used: Site) -> None:
-    lines = used.json("usage")
-    assert [(each["day"], each["requests"], each["charged"]) for each in lines] == [
-        ("2026-03-02", 2, 110),
-        ("2026-03-03", 1, 1_000),
-    ]
-    assert used.run("usage").stdout.splitlines()[0].split()[:2] == ["DAY", "REQUESTS"]
-
-
-@pytest.mark.parametrize(
-    ("by", "names", "lines"),
-    [
-        ("model", ("model", "charged"), [("demo-echo", 1_100), ("demo-slow", 10)]),
-        ("account", ("account", "charged"), [(ANN, 1_110)]),
-        ("key", ("label", "charged"), [("=HYPERLINK(1)", 1_110)]),
-        (
-            "day,model",
-            ("day", "model", "charged"),
-            [
-                ("2026-03-02", "demo-echo", 100),
-                ("2026-03-02", "demo-slow", 10),
-                ("2026-03-03", "demo-echo", 1_000),
-            ],
-        ),
-        ("hour", ("hour", "charged"), [("2026-03-02T10:00Z", 110), ("2026-03-03T10:00Z", 1_000)]),
-    ],
-)
-def test_usage_by(used: Site, by: str, names: tuple[str, ...], lines: list[Any]) -> None:
-    report = used.json("usage", "--by", by)
-    assert [tuple(each[name] for name in names) for each in report] == lines
-    assert used.run("usage", "--by", by).exit_code == 0
-
-
-def test_usage_since_a_day(used: Site) -> None:
-    assert [each["charged"] for each in used.json("usage", "--since", "2026-03-03")] == [1_000]
-
-
-def test_usage_as_csv_has_a_head_and_no_formula(used: Site) -> None:
-    result = used.run("usage", "--by", "key", "--csv")
-    head, line = csv.reader(result.stdout.splitlines())
-    assert head[:4] == ["key", "label", "requests", "prompt"]
-    assert line[1] == "'=HYPERLINK(1)"
-
-
-def test_usage_of_an_empty_ledger_is_an_empty_list(site: Site) -> None:
-    assert site.json("usage") == []
-    result = site.run("usage")
-    assert (result.exit_code, result.stdout) == (0, "")
 
 
 # --- the lock ---------------------------------------------------------------------------

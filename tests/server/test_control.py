@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import socket
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from subprocess import PIPE
 from tempfile import TemporaryDirectory
@@ -21,6 +22,7 @@ from kurolproxy.cli.control import ControlClient
 from kurolproxy.cli.failure import Failed
 from kurolproxy.policy.catalog import Catalog, Model, Plan, Target, Upstream
 from kurolproxy.policy.keys import KeyTable
+from kurolproxy.server import control
 from kurolproxy.server.control import (
     MAX_LINE_BYTES,
     SOCKET_NAME,
@@ -29,8 +31,10 @@ from kurolproxy.server.control import (
     SocketInUse,
     peer_uid,
 )
+from kurolproxy.server.facts import Pieces
 from kurolproxy.storage.accounts import AccountStore
 from kurolproxy.storage.database import Database
+from kurolproxy.storage.errors import QueryTooLong
 from kurolproxy.storage.people import People
 
 ANN = "ann@example.org"
@@ -51,6 +55,8 @@ class Gateway:
         self.table = KeyTable()
         self.ended: list[str] = []
         self.reports: list[Mapping[str, Any]] = []
+        self.report: Iterable[bytes | Exception] = [b" ", b" ", b'{"rows": [', b"7", b"]}"]
+        self.left = asyncio.Event()
         self.asked = asyncio.Event()
         self.may_report = asyncio.Event()
         self.may_report.set()
@@ -62,11 +68,20 @@ class Gateway:
     def status(self) -> dict[str, Any]:
         return {"pid": os.getpid(), "streams": 2}
 
-    async def usage(self, args: Mapping[str, Any]) -> list[dict[str, Any]]:
+    async def usage(self, args: Mapping[str, Any]) -> Pieces:
         self.reports.append(args)
         self.asked.set()
         await self.may_report.wait()
-        return [{"day": "2026-03-02", "charged": 7}]
+        return Pieces(self.pieces())
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        try:
+            for each in self.report:
+                if isinstance(each, Exception):
+                    raise each
+                yield each
+        finally:
+            self.left.set()
 
     def end_calls(self, key_id: str) -> int:
         self.ended.append(key_id)
@@ -95,15 +110,19 @@ async def ask(gateway: Gateway, verb: str, **args: Any) -> Any:
     return await asyncio.wait_for(asyncio.to_thread(call), LIMIT_S)
 
 
-async def send(gateway: Gateway, data: bytes) -> list[Any]:
-    """Send bytes, then end our side; return every answer until the server ends its own."""
-    path = str(gateway.state_dir / SOCKET_NAME)
-    reader, writer = await asyncio.open_unix_connection(path)
+async def sent(gateway: Gateway, data: bytes) -> bytes:
+    """Send bytes, then end our side; return what comes until the server ends its own."""
+    reader, writer = await asyncio.open_unix_connection(str(gateway.state_dir / SOCKET_NAME))
     writer.write(data)
     writer.write_eof()
     answers = await asyncio.wait_for(reader.read(), LIMIT_S)
     writer.close()
-    return [json.loads(line) for line in answers.splitlines()]
+    return answers
+
+
+async def send(gateway: Gateway, data: bytes) -> list[Any]:
+    """Send bytes, then end our side; return every answer."""
+    return [json.loads(line) for line in (await sent(gateway, data)).splitlines()]
 
 
 # --- verbs ------------------------------------------------------------------------------
@@ -138,8 +157,7 @@ async def test_status_is_what_the_gateway_says(gateway: Gateway) -> None:
 
 
 async def test_usage_gets_the_arguments(gateway: Gateway) -> None:
-    rows = await ask(gateway, "usage.report", by=["day"], since=None)
-    assert rows == [{"day": "2026-03-02", "charged": 7}]
+    assert await ask(gateway, "usage.report", by=["day"], since=None) == {"rows": [7]}
     assert gateway.reports == [{"by": ["day"], "since": None}]
 
 
@@ -165,6 +183,65 @@ async def test_catalog_is_told(gateway: Gateway) -> None:
 async def test_one_conversation_has_many_requests(gateway: Gateway) -> None:
     answers = await send(gateway, b'{"verb": "status"}\n{"verb": "plans.list", "args": {}}\n')
     assert [answer["ok"] for answer in answers] == [True, True]
+
+
+# --- results in pieces ------------------------------------------------------------------
+
+REPORT = b'{"verb": "usage.report"}\n'
+STATUS = b'{"verb": "status"}\n'
+
+
+async def test_pieces_are_one_line_and_the_next_request_is_served(gateway: Gateway) -> None:
+    lines = (await sent(gateway, REPORT + STATUS)).splitlines()
+    assert lines[0] == b'  {"ok": true, "result": {"rows": [7]}}'
+    assert json.loads(lines[1])["ok"] is True
+
+
+@pytest.mark.parametrize("blanks", [0, 2])
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [(QueryTooLong("too long"), "query_too_long"), (ZeroDivisionError(), "internal")],
+)
+async def test_failure_before_the_first_piece_is_an_answer(
+    gateway: Gateway, blanks: int, error: Exception, kind: str
+) -> None:
+    gateway.report = [*[b" "] * blanks, error]
+    answers = await send(gateway, REPORT + STATUS)
+    assert [answer.get("kind") for answer in answers] == [kind, None]
+    assert answers[1]["ok"] is True
+
+
+async def test_failure_after_the_first_piece_cuts_the_answer(
+    gateway: Gateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    gateway.report = [b" ", b'{"rows": [1', QueryTooLong("a page could not be read")]
+    answer = await sent(gateway, REPORT + STATUS)
+    assert answer == b' {"ok": true, "result": {"rows": [1'
+    assert "cut short: a page could not be read" in caplog.text
+    # The gateway itself is well.
+    assert (await ask(gateway, "status"))["streams"] == 2
+
+
+async def test_reader_who_goes_away_ends_the_report(gateway: Gateway) -> None:
+    gateway.report = itertools.repeat(b" " * 65_536)
+    _, writer = await asyncio.open_unix_connection(str(gateway.state_dir / SOCKET_NAME))
+    writer.write(REPORT)
+    await asyncio.wait_for(gateway.asked.wait(), LIMIT_S)
+    writer.close()
+    await asyncio.wait_for(gateway.left.wait(), LIMIT_S)
+
+
+async def test_report_that_takes_long_does_not_hold_up_the_stop(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert control._STOP_S == 10.0
+    monkeypatch.setattr(control, "_STOP_S", 0.05)
+    gateway.may_report.clear()
+    asking = asyncio.create_task(ask(gateway, "usage.report"))
+    await asyncio.wait_for(gateway.asked.wait(), LIMIT_S)
+    await asyncio.wait_for(gateway.server.stop(), LIMIT_S)
+    with pytest.raises(Failed, match="stopped before it answered"):
+        await asking
 
 
 # --- what is refused --------------------------------------------------------------------
@@ -301,7 +378,7 @@ async def test_running_request_is_answered_before_the_stop(gateway: Gateway) -> 
     stopping = asyncio.create_task(gateway.server.stop())
     await asyncio.sleep(0)
     gateway.may_report.set()
-    assert (await asking)[0]["charged"] == 7
+    assert (await asking)["rows"] == [7]
     await asyncio.wait_for(stopping, LIMIT_S)
 
 
