@@ -132,10 +132,15 @@ class Connection:
 
     async def call(self, kind: Kind, key: str, *, cap: int = 100) -> Call:
         """Make one call; a connection that fails is noted in it."""
+        return await self.exchange(kind, kind.request(key, cap))
+
+    async def exchange(self, kind: Kind, request: bytes) -> Call:
+        """Send a request that is written already, and read its answer."""
         loop = asyncio.get_running_loop()
         call = Call(kind, loop.time())
         try:
-            await self._make(call, kind.request(key, cap))
+            await self.send(request)
+            await self._read(call)
         except (OSError, asyncio.IncompleteReadError) as error:
             call.error = type(error).__name__
             await self.close()
@@ -152,11 +157,15 @@ class Connection:
             with suppress(OSError):
                 await writer.wait_closed()
 
-    async def _make(self, call: Call, request: bytes) -> None:
+    async def send(self, request: bytes) -> None:
+        """Send a request, or a part of one; nothing is read."""
         if self._streams is None:
             self._streams = await asyncio.open_connection(*self._address, limit=1 << 20)
-        reader, writer = self._streams
-        writer.write(request)
+        self._streams[1].write(request)
+
+    async def _read(self, call: Call) -> None:
+        assert self._streams is not None
+        reader = self._streams[0]
         call.head = await reader.readuntil(b"\r\n\r\n")
         call.status = int(call.head[9:12])
         found = _ID.search(call.head)

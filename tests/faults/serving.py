@@ -78,7 +78,7 @@ targets = [{{ upstream = "all", model = "paced" }}]
 [[plans]]
 name = "team"
 models = ["*"]
-daily_tokens = 1_000_000_000
+daily_tokens = 100_000_000_000_000
 """
 
 

@@ -7,11 +7,13 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from functools import cache
 from itertools import count
 from typing import cast
 
 from kurolproxy.ir import ProtocolName
+from tests.fakes.answers import finish
 from tests.fakes.recordings import Figures
 from tests.pairs.vendors import Turn, frames, whole
 
@@ -47,8 +49,15 @@ class Asked:
     number: int
 
 
-Step = bytes | float | None
-"""Bytes to write, seconds to wait; None: reset the connection."""
+class Break(Enum):
+    """How a connection ends before its time."""
+
+    CLOSE = "close"
+    RESET = "reset"
+
+
+Step = bytes | float | Break
+"""Bytes to write, seconds to wait, or the end of the connection."""
 Script = Callable[[Asked], list[Step]]
 
 
@@ -219,8 +228,8 @@ class _Connection(asyncio.Protocol):
         self._timer = None
         while self._steps:
             step = self._steps.pop(0)
-            if step is None:
-                return self._transport.abort()
+            if isinstance(step, Break):
+                return finish(step.value, self._transport)
             if isinstance(step, float):
                 self._timer = self._loop.call_later(step, self._play)
                 return None
