@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import hashlib
 import os
@@ -22,21 +23,24 @@ from kurolproxy.policy.admission import Admission
 from kurolproxy.policy.days import starting_days
 from kurolproxy.policy.keys import KeyTable
 from kurolproxy.server.body import BodyBudget, BodyLimits
-from kurolproxy.server.control import ControlServer, Desk
-from kurolproxy.server.deadlines import Deadlines
-from kurolproxy.server.facts import usage_facts
+from kurolproxy.server.control import Books, ControlServer, Desk
+from kurolproxy.server.deadlines import SWEEP_S, Deadlines
+from kurolproxy.server.facts import Pieces, usage_facts
 from kurolproxy.server.hardening import GatewayServer
 from kurolproxy.server.ids import Ids
+from kurolproxy.server.lag import LoopLag
 from kurolproxy.server.log import RequestLog
 from kurolproxy.server.routes import MetricsRoutes, Routes
 from kurolproxy.server.scrub import Scrubber
 from kurolproxy.server.state import Clock, Settings, State
 from kurolproxy.storage.accounts import AccountStore
 from kurolproxy.storage.database import Database
+from kurolproxy.storage.journal import FOLDER
+from kurolproxy.storage.ledger import Ledger
 from kurolproxy.storage.lock import StateDirectory
 from kurolproxy.storage.people import People
 from kurolproxy.storage.reports import UsageReader
-from kurolproxy.storage.ledger import Ledger
+from kurolproxy.storage.retention import keep
 from kurolproxy.upstream.both import Upstreams
 
 _BACKLOG = 4_096
@@ -71,6 +75,7 @@ class Gateway:
         self._log_fd = log_fd
         self._clock = clock or Clock()
         self._closing = AsyncExitStack()
+        self._lag = LoopLag(SWEEP_S)
 
     async def start(self) -> None:
         """Open the state directory and the database, and serve.
@@ -116,9 +121,15 @@ class Gateway:
         keys = KeyTable()
         self.accounts = AccountStore(database, keys, max_keys=config.limits.max_keys_per_account)
         await self.accounts.load()
-        usage = Ledger(database)
+        usage = Ledger(
+            database,
+            directory.path / FOLDER,
+            strict=config.ledger.durability == "strict",
+        )
+        await usage.open()
         usage.start()
         stack.push_async_callback(usage.close)
+        self._keep_details(stack, usage)
         admission = Admission(config.catalog, keys, contact=config.server.contact)
         ignored = await self._restore(admission, UsageReader(database))
         upstream = Upstreams()
@@ -139,18 +150,36 @@ class Gateway:
         """Serve the control socket, last: who finds it finds a gateway that works."""
         state, catalog = self.state, self.config.catalog
 
-        async def report(args: Mapping[str, Any]) -> list[dict[str, Any]]:
-            await state.usage.flush()
-            return await usage_facts(reader, args)
+        async def report(args: Mapping[str, Any]) -> Pieces:
+            whole = await state.usage.flush()
+            return await usage_facts(reader, args, pending=0 if whole else state.usage.pending)
 
         def end_calls(key_id: str) -> int:
             return state.deadlines.end(key_id, lambda: Unauthenticated("This key was revoked."))
 
         people = People(self.accounts, lambda: catalog.plans)
-        desk = Desk(self.status, report, lambda: catalog, end_calls)
+        books = Books(state.usage.flush, state.usage.paused, lambda: state.usage.pending)
+        desk = Desk(self.status, report, lambda: catalog, end_calls, books)
         control = ControlServer(self.config.server.state_path, people, desk)
         await control.start()
         stack.push_async_callback(control.stop)
+
+    def _keep_details(self, stack: AsyncExitStack, usage: Ledger) -> None:
+        """Delete rows of usage when they are old enough, beside everything else."""
+        task = asyncio.create_task(
+            keep(
+                self.database,
+                self.config.ledger.detail_days,
+                self._clock.today,
+                settled=usage.settled,
+            )
+        )
+
+        async def end() -> None:
+            task.cancel()
+            await asyncio.wait({task})
+
+        stack.push_async_callback(end)
 
     def status(self) -> dict[str, Any]:
         """Return what runs, as JSON values."""
@@ -166,7 +195,11 @@ class Gateway:
             "streams_in_flight": state.metrics.streams_in_flight,
             "reserved_tokens": state.admission.reserved,
             "ledger_pending_rows": state.usage.pending,
+            "ledger_oldest_pending_s": round(state.usage.oldest_pending_s, 1),
             "ledger_writable": state.usage.writable,
+            "wal_bytes": state.usage.wal_bytes,
+            "day": state.admission.day.isoformat(),
+            "ignored_days": [each.isoformat() for each in state.admission.ignored_days],
             "draining": state.draining,
         }
 
@@ -177,6 +210,7 @@ class Gateway:
         deadlines = Deadlines()
         deadlines.each_sweep(log.flush)
         deadlines.each_sweep(upstream.sweep)
+        deadlines.each_sweep(self._lag.tick)
         hosts = (
             urlsplit(each.base_url).hostname or "" for each in config.catalog.upstreams.values()
         )
@@ -253,6 +287,21 @@ class Gateway:
             "kurol_ledger_writable",
             "1 while the ledger can be written.",
             lambda: float(state.usage.writable),
+        )
+        gauge(
+            "kurol_wal_bytes",
+            "Length of SQLite's write-ahead log.",
+            lambda: state.usage.wal_bytes,
+        )
+        state.metrics.counter(
+            "kurol_journal_damaged_records",
+            "Lines of the journal that could not be read.",
+            lambda: state.usage.damaged,
+        )
+        gauge(
+            "kurol_event_loop_lag_seconds",
+            "How late the event loop was at most, in the last 15 to 30 seconds.",
+            lambda: self._lag.seconds,
         )
         gauge(
             "kurol_reserved_tokens",

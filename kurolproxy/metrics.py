@@ -92,6 +92,7 @@ class Metrics(Collector):
 
     Attributes:
         gauges: name -> (help, function that reads the value at scrape time).
+        counters: the same for what only grows.
     """
 
     def __init__(self) -> None:
@@ -156,11 +157,16 @@ class Metrics(Collector):
         self.streams_in_flight = 0
         self.config_reload_successful = 1
         self.gauges: dict[str, tuple[str, Callable[[], float]]] = {}
+        self.counters: dict[str, tuple[str, Callable[[], float]]] = {}
         self.registry.register(self)
 
     def gauge(self, name: str, help_text: str, read: Callable[[], float]) -> None:
         """Add a gauge that is read when somebody scrapes."""
         self.gauges[name] = (help_text, read)
+
+    def counter(self, name: str, help_text: str, read: Callable[[], float]) -> None:
+        """Add a counter that somebody else keeps, read when somebody scrapes."""
+        self.counters[name] = (help_text, read)
 
     def count_tokens(self, model: str, usage: Usage) -> None:
         """Count the tokens of one answer by their type."""
@@ -188,6 +194,8 @@ class Metrics(Collector):
         )
         for name, (help_text, read) in self.gauges.items():
             yield GaugeMetricFamily(name, help_text, value=read())
+        for name, (help_text, read) in self.counters.items():
+            yield CounterMetricFamily(name, help_text, value=read())
         build = GaugeMetricFamily("kurol_build_info", "The version.", labels=("version",))
         build.add_metric((__version__,), 1)
         yield build

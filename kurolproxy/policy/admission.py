@@ -132,6 +132,11 @@ class Admission:
         self._table.remember(day, accounts=accounts, keys=keys)
 
     @property
+    def day(self) -> date:
+        """The UTC day that calls are billed to; the clock's, but for one that was set back."""
+        return self._table.day
+
+    @property
     def ignored_days(self) -> tuple[date, ...]:
         """Days of a clock that was wrong, and set right, while this runs; the last 8."""
         return self._table.ignored_days

@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Callable
 
 _NEVER = float("inf")
+SWEEP_S = 0.1
+"""Seconds between two sweeps."""
 
 
 class Watch:
@@ -66,7 +68,7 @@ class Deadlines:
         period_s: seconds between two sweeps: how late a deadline can be.
     """
 
-    def __init__(self, period_s: float = 0.1) -> None:
+    def __init__(self, period_s: float = SWEEP_S) -> None:
         self._period_s = period_s
         self._watches: set[Watch] = set()
         self._each_sweep: list[Callable[[float], None]] = []

@@ -108,7 +108,7 @@ async def called(exchange: Exchange) -> tuple[Caller, bytes]:
     settings = state.settings
     if state.draining:
         raise Overloaded("The gateway is shutting down.", retry_after_s=1)
-    if settings.fail_closed and not state.usage.writable:
+    if not state.usage.writable and (settings.fail_closed or state.usage.full):
         raise Overloaded("The gateway cannot write its ledger at the moment.", retry_after_s=5)
     check_head(request, settings.body)
     body = await read_body(request, settings.body, state.bodies, exchange.watch)

@@ -45,7 +45,7 @@ async def relay(
     finally:
         stream.book()
         exchange.state.metrics.streams_in_flight -= 1
-    written = stream.out.end()
+    written = await stream.finish()
     answer.leave()
     await written_out(exchange)
     return written
@@ -79,6 +79,7 @@ class Relay:
         "_held_bytes",
         "_idle",
         "_interval",
+        "_last",
         "_loop",
         "_open",
         "_over",
@@ -108,6 +109,8 @@ class Relay:
         # Events went out: from here on no other attempt can take this one's place.
         self._open = False
         self._over = False
+        # The terminal bytes, when they wait for the disk.
+        self._last: bytes | None = None
         self._waits_for_client = False
         # Of several attempts the first that shows anything opens the stream.
         self.out: ClientStream = exchange.out or exchange.open_stream()
@@ -185,7 +188,17 @@ class Relay:
         self._first_content()
         self.book()
         self._exchange.settle()
-        self._give(piece, flush=True)
+        if self._exchange.state.usage.strict:
+            self._last = piece
+        else:
+            self._give(piece, flush=True)
+
+    async def finish(self) -> Written:
+        """End the answer; its last bytes wait for the disk where the ledger is strict."""
+        if self._last is not None:
+            await self._exchange.state.usage.durable()
+            self._give(self._last, flush=True)
+        return self.out.end()
 
     async def spread(self, answer: Answer) -> None:
         """Stream an answer that came whole although a stream was asked for."""
@@ -278,6 +291,8 @@ async def whole_answer(
     progress.content = progress.finished = True
     progress.emitted_bytes = whole.emitted_bytes
     exchange.settle()
+    if exchange.state.usage.strict:
+        await exchange.state.usage.durable()
     written = exchange.answer(whole.body)
     await written_out(exchange)
     return written

@@ -16,8 +16,8 @@ async def broken(gateway: Running, *, readable_only: bool) -> None:
     """Let the database refuse or take writes, as a disk does that is read-only for a while."""
     mode = "ON" if readable_only else "OFF"
 
-    # The writer's own connection, in the state a read-only disk puts it.
-    await gateway.gateway.database._writer.execute(f"PRAGMA query_only = {mode}")
+    # The import's own connection, in the state a read-only disk puts it.
+    await gateway.gateway.database._bulk.run(lambda db: db.execute(f"PRAGMA query_only = {mode}"))
 
 
 @pytest.mark.parametrize(("policy", "status"), [("fail-closed", 503), ("fail-open", 200)])
