@@ -19,6 +19,10 @@ class DatabaseForeign(StorageError):
     """The file is another program's database."""
 
 
+class DatabaseMissing(StorageError):
+    """The file is gone or empty, and what belongs to it is not."""
+
+
 class DatabaseTooNew(StorageError):
     """A newer version of the gateway wrote the file."""
 

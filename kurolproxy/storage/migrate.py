@@ -10,10 +10,13 @@ from pathlib import Path
 from kurolproxy.storage.errors import (
     DatabaseCorrupt,
     DatabaseForeign,
+    DatabaseMissing,
     DatabaseTooNew,
     DatabaseUnwritable,
+    StorageError,
     translating,
 )
+from kurolproxy.storage.journal import FOLDER, files_of
 
 FILE_MODE = 0o600
 _APPLICATION_ID = 0x4B75726F
@@ -32,6 +35,16 @@ _LOOKS = (
     "SELECT max(day) FROM usage_daily",
 )
 
+_REMEDIES: dict[type[StorageError], str] = {
+    DatabaseCorrupt: "Nothing was changed. Put a backup in its place; what was used since then is"
+    " kept as far as it stands in the journal beside it, and added at the next start.",
+    DatabaseForeign: "Nothing was changed. Look whether state_dir names the right folder.",
+    DatabaseMissing: "Put a backup in its place, or move what is left out of the folder to begin"
+    " with an empty one.",
+    DatabaseTooNew: "Install that version again, or put a backup of an older one in its place.",
+    DatabaseUnwritable: "Look at its disk, and at who may write there.",
+}
+
 
 def prepare(
     path: Path, *, busy_timeout_s: float, check_whole_bytes: int = CHECK_WHOLE_BYTES
@@ -46,13 +59,25 @@ def prepare(
     Raises:
         DatabaseCorrupt: its pages do not fit together.
         DatabaseForeign: it is a database of another program.
+        DatabaseMissing: it is gone, but not what belongs to it.
         DatabaseTooNew: a newer version of the gateway wrote it.
         DatabaseUnwritable: it cannot be created, opened or written.
+        DatabaseBusy: another process holds it.
     """
     try:
+        _prepare(path, busy_timeout_s, check_whole_bytes)
+    except StorageError as error:
+        if type(error) not in _REMEDIES:
+            raise
+        raise type(error)(f"{path}: {error}. {_REMEDIES[type(error)]}") from error
+
+
+def _prepare(path: Path, busy_timeout_s: float, check_whole_bytes: int) -> None:
+    try:
+        _check_left_over(path)
         _create_private(path)
     except OSError as error:
-        raise DatabaseUnwritable(f"{path} cannot be opened: {error.strerror}") from error
+        raise DatabaseUnwritable(f"{path.name} cannot be opened: {error.strerror}") from error
     with (
         translating(),
         closing(sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None)) as db,
@@ -62,6 +87,18 @@ def prepare(
         db.execute("PRAGMA journal_mode = WAL")
         for number, script in _missing(db):
             _apply(db, number, script)
+
+
+def _check_left_over(path: Path) -> None:
+    """Refuse to make a new database where one was lost: its keys would be gone without a word."""
+    if path.exists() and path.stat().st_size:
+        return
+    wal = path.with_name(path.name + "-wal")
+    left = [*files_of(path.parent / FOLDER), *([wal] if wal.exists() else [])]
+    full = [each for each in left if each.stat().st_size]
+    if full:
+        state = "empty" if path.exists() else "gone"
+        raise DatabaseMissing(f"{path.name} is {state}, but {full[0]} is not")
 
 
 def _create_private(path: Path) -> None:
@@ -93,7 +130,7 @@ def check_origin(db: sqlite3.Connection, path: Path) -> None:
     if version > newest:
         raise DatabaseTooNew(
             f"{path.name} has version {version}, this program knows up to {newest}: "
-            "a newer Kurol Proxy wrote it. Install that version again, or restore a backup."
+            "a newer Kurol Proxy wrote it"
         )
 
 
