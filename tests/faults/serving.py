@@ -125,6 +125,8 @@ class Installation(Site):
             **lines,
         )
         self.config.write_text(text + sections.get("extra", ""))
+        # It holds a secret: no warning of that is to stand among the errors.
+        self.config.chmod(0o600)
 
     def people(self) -> None:
         """Make the account and its key."""
