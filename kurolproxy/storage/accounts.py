@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import aiosqlite
@@ -22,6 +23,7 @@ from kurolproxy.policy.keys import (
 )
 from kurolproxy.storage.database import Database
 from kurolproxy.storage.errors import Conflict, Invalid, Limit
+from kurolproxy.storage.lane import Queries
 from kurolproxy.storage.records import (
     SELECT_ACCOUNT,
     SELECT_KEY,
@@ -47,6 +49,10 @@ MAX_KEYS_PER_ACCOUNT = 20
 LATEST_EXPIRY = 253_402_300_800.0
 """10000-01-01T00:00:00Z in Unix seconds: no date can be written from there on."""
 
+_SOME_KEYS = f"""
+{SELECT_KEY.replace("SELECT ", "SELECT rowid, ")}
+WHERE rowid > ? AND revoked_at IS NULL ORDER BY rowid LIMIT 5000
+"""
 _OPERATOR = "operator"
 _KEY_ID_BYTES = 6
 
@@ -86,8 +92,11 @@ class AccountStore:
     async def load(self) -> list[tuple[Key, Account]]:
         """Read all keys that are not revoked, with their accounts, into the key table."""
         accounts = {account.id: account for account in await self.list_accounts()}
-        rows = await self._database.read(f"{SELECT_KEY} WHERE revoked_at IS NULL")
-        pairs = [(key, accounts[key.account_id]) for key in map(key_of, rows)]
+        pairs: list[tuple[Key, Account]] = []
+        last: int | None = 0
+        while last is not None:
+            last, keys = await self._database.report(partial(_some_keys, last))
+            pairs += ((key, accounts[key.account_id]) for key in keys)
         for key, account in pairs:
             self._table.put(key, account)
         return pairs
@@ -425,3 +434,12 @@ class AccountStore:
 
     def _put(self, pair: tuple[Key, Account]) -> None:
         self._table.put(*pair)
+
+
+def _some_keys(after: int, queries: Queries) -> tuple[int | None, list[Key]]:
+    """Return the rowid of the last of the next valid keys, and the keys.
+
+    Not all at once: a slow disk reads some of them in the time of a query.
+    """
+    rows = queries.rows(_SOME_KEYS, [after])
+    return (rows[-1][0] if rows else None), [key_of(row[1:]) for row in rows]

@@ -49,21 +49,24 @@ def account_of(row: sqlite3.Row) -> Account:
     return Account(id_, email, name, role, plan, bool(active))
 
 
-def key_of(row: sqlite3.Row) -> Key:
+def key_of(row: Iterable[Any]) -> Key:
     """Read a key out of a row of ``SELECT_KEY``."""
+    # By place, not by name: a start reads a hundred thousand of them.
+    (id_, account_id, label, digest, prefix, last_four, *rest) = row
+    models, requests_per_minute, daily_tokens, expires_at, revoked_at, admin = rest
     return Key(
-        id=row["id"],
-        account_id=row["account_id"],
-        label=row["label"],
-        digest=row["digest"],
-        prefix=row["prefix"],
-        last_four=row["last_four"],
-        models=None if row["models"] is None else tuple(json.loads(row["models"])),
-        requests_per_minute=row["requests_per_minute"],
-        daily_tokens=row["daily_tokens"],
-        expires_at=row["expires_at"],
-        revoked=row["revoked_at"] is not None,
-        admin=bool(row["admin"]),
+        id_,
+        account_id,
+        label,
+        digest,
+        prefix,
+        last_four,
+        None if models is None else tuple(json.loads(models)),
+        requests_per_minute,
+        daily_tokens,
+        expires_at,
+        revoked_at is not None,
+        bool(admin),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -337,6 +338,34 @@ async def test_restart_finds_every_valid_key(people: People, path: Path) -> None
         if not key.revoked
     }
     assert [again.valid(each) for each in (kept, revoked, disabled)] == [True, False, False]
+
+
+async def test_restart_finds_thousands_of_keys_with_all_that_narrows_them(path: Path) -> None:
+    many = 12_345  # read some thousand at a time
+    database = await Database.open(path)
+    store = AccountStore(database)
+    account = await store.create_account(ANN, "team")
+    narrow, _ = await store.create_key(ANN, models=["a", "b-*"], daily_tokens=7, label="n")
+
+    def fill(db: sqlite3.Connection) -> None:
+        for number in range(many):
+            row = (number * 3 + 5, f"key_{number}", account.id, digest(f"secret {number}"))
+            db.execute(
+                "INSERT INTO keys (rowid, id, account_id, digest, label, prefix, last_four, admin,"
+                " created_at, revoked_at) VALUES (?, ?, ?, ?, '', 'sk-', '1234', 0, 0, NULL)",
+                row,
+            )
+        db.execute("UPDATE keys SET revoked_at = 1 WHERE rowid BETWEEN 3000 AND 21000")
+
+    await database.bulk(fill)
+    valid = {each.id: each for each in await store.list_keys() if not each.revoked}
+    table = KeyTable()
+    pairs = await AccountStore(database, table).load()
+    await database.close()
+    assert {key.id: key for key, _ in pairs} == valid
+    assert len(valid) == len(pairs) == len(table) == 1 + many - 6_000
+    assert valid[narrow.id].models == ("a", "b-*")
+    assert table.find("secret 12344") is not None
 
 
 async def test_key_revoked_right_before_a_kill_stays_revoked(path: Path) -> None:
