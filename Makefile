@@ -11,7 +11,10 @@ RUFF := --line-length 100 --target-version py311 --select $(RUFF_RULES) --ignore
 # Where `make test-clients` installs the clients: about 2 GB.
 CLIENTS := $(or $(KUROL_CLIENTS_CACHE),.cache/clients)
 
-.PHONY: venv demo run test test-clients test-faults golden conformance lint types imports check format clean
+# Where `make test-scale` makes its ledger, once: about 3 GB.
+SCALE := $(or $(KUROL_SCALE_CACHE),.cache/scale)
+
+.PHONY: venv demo run test test-clients test-faults test-scale golden conformance lint types imports check format clean
 
 venv: $(BIN)/.ready
 
@@ -48,6 +51,10 @@ $(CLIENTS)/.ready: tests/clients/package.json
 	cp tests/clients/package.json $(CLIENTS)/package.json
 	cd $(CLIENTS) && npm install --no-package-lock --no-audit --no-fund --loglevel=error
 	@touch $@
+
+# The gateway with 100,000 keys and 10,000,000 rows of usage.
+test-scale: $(BIN)/.ready-test
+	KUROL_SCALE_CACHE=$(abspath $(SCALE)) $(BIN)/python -m pytest -rP tests/scale
 
 # Rewrites the expected files of the codecs; review the difference like code.
 golden: $(BIN)/.ready-test
