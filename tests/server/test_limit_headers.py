@@ -11,7 +11,9 @@ from typing import Any
 import aiohttp
 import pytest
 
+from kurolproxy.errors import TooManyFailures
 from kurolproxy.ir import ProtocolName
+from kurolproxy.server.headers import error_headers
 from tests.conftest import Running, Starter
 from tests.fakes.answers import Answer, failure, json_answer, stream_answer
 from tests.fakes.upstream import FakeUpstream, SeenRequest
@@ -312,6 +314,11 @@ async def test_who_is_not_known_reads_no_limits(
         assert got.limits == {}
         assert got.headers["x-request-id"].startswith("req_")
     assert (await ask(http, limited, "sk-kurol-wrong", "anthropic")).limits == {}
+
+
+def test_wrong_keys_of_one_address_wait_although_nothing_would_help() -> None:
+    found = error_headers(TooManyFailures("wait", retry_after_s=60))
+    assert found == [("x-should-retry", "false"), ("retry-after", "60")]
 
 
 # --- which limit, and none -----------------------------------------------------------------
