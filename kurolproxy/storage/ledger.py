@@ -27,6 +27,7 @@ from kurolproxy.storage.journal import (
     left_in,
 )
 from kurolproxy.storage.rows import UsageRow, cleaned, encode_row
+from kurolproxy.storage.troubles import Troubles
 
 _ROLL_INTERVAL_S = 0.1
 _IMPORT_INTERVAL_S = 0.15
@@ -37,7 +38,8 @@ _WAL_LIMIT_BYTES = 64 * 1024 * 1024
 _MAX_HELD = 100_000
 # A database that stays locked for so many rows, some 400 MB of journal, counts as unwritable.
 _MAX_WAITING = 1_000_000
-_LOG_INTERVAL_S = 60.0
+# What is older than this should be out of the journal.
+_SETTLED_S = 60.0
 _CLOSE_TIMEOUT_S = 10.0
 _RECOVER_TIMEOUT_S = 5.0
 # A disk that takes longer is in trouble: the answer goes out, and others are refused.
@@ -55,7 +57,6 @@ class Ledger:
 
     Attributes:
         strict: as given.
-        damaged: lines of the journal that could not be read.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Ledger:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.strict = strict
-        self.damaged = 0
+        self._damaged = 0
         self._database = database
         self._folder = folder
         self._max_age_s = max_age_s
@@ -101,8 +102,7 @@ class Ledger:
             StorageError: the database does not take it.
             OSError: the journal cannot be read or written.
         """
-        self._files, damaged = await recover(self._database, self._folder)
-        self.damaged += damaged
+        self._files, self._damaged = await recover(self._database, self._folder)
         await asyncio.to_thread(self._journal.open)
 
     def start(self) -> None:
@@ -126,15 +126,16 @@ class Ledger:
         self._wake.set()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        self._journal_held()
-        for file in await asyncio.to_thread(self._journal.close):
-            with suppress(OSError):
-                await asyncio.to_thread(file.sync)
         for _ in range(1 + int(timeout_s / _IMPORT_INTERVAL_S)):
             if await self.flush():
                 break
             await asyncio.sleep(_IMPORT_INTERVAL_S)
+        for file in await asyncio.to_thread(self._journal.close):
+            with suppress(OSError):
+                await asyncio.to_thread(file.sync)
         with suppress(StorageError, OSError):
+            # Their last lines are left.
+            await self._import_rows()
             await self._let_go()
         for file in self._files:
             file.release()
@@ -177,6 +178,11 @@ class Ledger:
                 await written
         except TimeoutError as error:
             self._troubles.note("sync", error or TimeoutError(), self.pending)
+
+    @property
+    def damaged(self) -> int:
+        """Lines of the journal that could not be read, at the start or since."""
+        return self._damaged + sum(file.damaged for file in self._files)
 
     @property
     def pending(self) -> int:
@@ -238,8 +244,7 @@ class Ledger:
         """Return whether the journal holds nothing that is older than a minute."""
         now = self._clock()
         return all(
-            file.begun_at is not None and now - file.begun_at < _LOG_INTERVAL_S
-            for file in self._files
+            file.begun_at is not None and now - file.begun_at < _SETTLED_S for file in self._files
         )
 
     # --- the two tasks ------------------------------------------------------------------
@@ -342,11 +347,9 @@ class Ledger:
         async with self._importing:
             started = self._clock()
             for file in list(self._files):
-                before = file.damaged
                 end = file.size
                 while file.imported < end and not self._pauses:
                     await import_piece(self._database, file)
-                self.damaged += file.damaged - before
             if not self._held:
                 self._oldest = started if self.pending else None
 
@@ -361,58 +364,17 @@ class Ledger:
         if not await self._database.checkpoint(wal_limit_bytes=self._wal_limit_bytes):
             return
         for file in done:
-            await asyncio.to_thread(drop, file)
+            await _drop(file)
             self._files.remove(file)
-
-
-class Troubles:
-    """What does not work at the moment; one line in the log a minute says so.
-
-    Args:
-        clock: seconds of a monotonic clock.
-    """
-
-    # A database that is held by others for a while is no failure.
-    _HARMLESS = frozenset({"busy"})
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._log = logging.getLogger(__name__)
-        self._present: set[str] = set()
-        self._logged_at: float | None = None
-
-    def __bool__(self) -> bool:
-        """Whether something fails."""
-        return bool(self._present - self._HARMLESS)
-
-    def note(self, what: str, error: Exception, rows: int) -> None:
-        """Remember that something does not work.
-
-        Args:
-            rows: that wait.
-        """
-        self._present.add(what)
-        now = self._clock()
-        if self._logged_at is None or now - self._logged_at >= _LOG_INTERVAL_S:
-            self._logged_at = now
-            self._log.error("%d usage rows wait (%s): %s", rows, what, error or "it took too long")
-
-    def over(self, *what: str) -> None:
-        """Remember that something works again."""
-        if not self._present:
-            return
-        self._present.difference_update(what)
-        if not self._present:
-            self._logged_at = None
-            self._log.warning("usage is written again")
+            self._damaged += file.damaged
 
 
 async def recover(database: Database, folder: Path) -> tuple[list[JournalFile], int]:
     """Import what an earlier process left in the journal, and delete it.
 
     Returns:
-        the files that are still there although all is imported, and how many lines could
-        not be read.
+        the files that are still there although all is imported, and how many lines of the
+        others could not be read.
 
     Raises:
         StorageError: the database does not take it; the journal stays.
@@ -427,9 +389,15 @@ async def recover(database: Database, folder: Path) -> tuple[list[JournalFile], 
             except DatabaseBusy:
                 if time.monotonic() > deadline:
                     raise
-    damaged = sum(file.damaged for file in files)
     if not files or not await database.checkpoint():
-        return files, damaged
+        return files, 0
     for file in files:
-        await asyncio.to_thread(drop, file)
-    return [], damaged
+        await _drop(file)
+    return [], sum(file.damaged for file in files)
+
+
+async def _drop(file: JournalFile) -> None:
+    if file.damaged:
+        text = "%d lines of the journal's %s could not be read; it is kept as %s.damaged"
+        logging.getLogger(__name__).error(text, file.damaged, file.path.name, file.path.stem)
+    await asyncio.to_thread(drop, file)

@@ -8,7 +8,7 @@ from typing import Any
 
 from kurolproxy.storage.database import Database
 from kurolproxy.storage.rows import UsageRow
-from kurolproxy.storage.usage import import_rows
+from kurolproxy.storage.usage import COUNTERS, import_rows
 
 MONDAY, TUESDAY = date(2026, 3, 2), date(2026, 3, 3)
 NOON = 1_772_452_800.0
@@ -42,6 +42,30 @@ _PLAIN = UsageRow(
 def row(request_id: str, **fields: Any) -> UsageRow:
     """Return a row of Monday noon, but for what is said otherwise."""
     return _PLAIN._replace(request_id=request_id, **fields)
+
+
+async def ids(database: Database) -> list[str]:
+    """Return the ids of all rows, in the order in which they were written."""
+    rows = await database.read("SELECT request_id FROM usage ORDER BY rowid")
+    return [each["request_id"] for each in rows]
+
+
+async def agrees(database: Database) -> bool:
+    """Return whether the daily and the hourly sums are the sums of the rows."""
+    counters = ", ".join(COUNTERS)
+    summed = ", ".join(f"sum({each})" for each in COUNTERS[1:])
+    hour = "strftime('%Y-%m-%dT%H:00Z', started_at, 'unixepoch')"
+    for table, place, of_rows in (
+        ("usage_daily", "day, account_id, key_id, model", "day, account_id, key_id, model"),
+        ("usage_hourly", "day, hour, model", f"day, {hour}, model"),
+    ):
+        rows = await database.read(
+            f"SELECT {of_rows}, count(*), {summed} FROM usage GROUP BY {of_rows}"
+        )
+        sums = await database.read(f"SELECT {place}, {counters} FROM {table}")
+        if sorted(map(tuple, rows)) != sorted(map(tuple, sums)):
+            return False
+    return True
 
 
 async def write(database: Database, rows: Iterable[UsageRow]) -> None:

@@ -1,0 +1,50 @@
+"""What the ledger cannot do at the moment, told once a minute."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+_LOG_INTERVAL_S = 60.0
+
+
+class Troubles:
+    """What does not work at the moment; one line in the log a minute says so.
+
+    Args:
+        clock: seconds of a monotonic clock.
+    """
+
+    # A database that is held by others for a while is no failure.
+    _HARMLESS = frozenset({"busy"})
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._log = logging.getLogger(__name__)
+        self._present: set[str] = set()
+        self._logged_at: float | None = None
+
+    def __bool__(self) -> bool:
+        """Whether something fails."""
+        return bool(self._present - self._HARMLESS)
+
+    def note(self, what: str, error: Exception, rows: int) -> None:
+        """Remember that something does not work.
+
+        Args:
+            rows: that wait.
+        """
+        self._present.add(what)
+        now = self._clock()
+        if self._logged_at is None or now - self._logged_at >= _LOG_INTERVAL_S:
+            self._logged_at = now
+            self._log.error("%d usage rows wait (%s): %s", rows, what, error or "it took too long")
+
+    def over(self, *what: str) -> None:
+        """Remember that something works again."""
+        if not self._present:
+            return
+        self._present.difference_update(what)
+        if not self._present:
+            self._logged_at = None
+            self._log.warning("usage is written again")
