@@ -29,6 +29,7 @@ VERBS: Final[Mapping[str, Verb]] = {
     "plans": Verb("plans:plans", "List the plans."),
     "models": Verb("models:models", "List the models."),
     "usage": Verb("usage:usage", "Report the tokens that were used."),
+    "ledger": Verb("ledger:ledger", "Check the record of usage."),
     "ask": Verb("ask:ask", "Ask a model one question through the gateway."),
 }
 

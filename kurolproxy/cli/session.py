@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
+from kurolproxy.cli.beside import beside
 from kurolproxy.cli.control import ControlClient
 from kurolproxy.cli.failure import Failed
 from kurolproxy.cli.site import load_without_secrets
@@ -19,20 +19,12 @@ from kurolproxy.server.facts import model_facts, plan_facts, usage_facts
 from kurolproxy.storage.accounts import AccountStore
 from kurolproxy.storage.database import Database
 from kurolproxy.storage.errors import StorageError, StoreError
-from kurolproxy.storage.lock import (
-    StateDirectory,
-    StateError,
-    StateLocked,
-    drop_root_to,
-)
+from kurolproxy.storage.lock import StateDirectory, drop_root_to
 from kurolproxy.storage.people import People
 from kurolproxy.storage.reports import UsageReader
 
 Call = Callable[[str, Mapping[str, Any]], Any]
 """(verb, arguments) -> result; raises ``Failed``."""
-
-_LOCK_WAIT_S: Final = 5.0
-_TRY_S: Final = 0.2
 
 
 def call(given: Path | None, verb: str, args: Mapping[str, Any]) -> Any:
@@ -66,25 +58,11 @@ def session(config: Config) -> Iterator[Call]:
     waited for, at most 5 s.
     """
     directory = StateDirectory(config.server.state_path)
-    deadline = time.monotonic() + _LOCK_WAIT_S
-    while True:
-        client = ControlClient.connect(directory.path)
+    with beside(directory, lambda: _give_up_root(config, directory)) as client:
         if client is not None:
-            with client:
-                yield client.call
-            return
-        try:
-            _give_up_root(config, directory)
-            held = directory.hold(wait_s=_TRY_S)
-        except StateLocked as error:
-            if time.monotonic() >= deadline:
-                raise Failed(f"{error}, which does not answer") from error
-        except StateError as error:
-            raise Failed(str(error)) from error
+            yield client.call
         else:
-            with held:
-                yield lambda verb, args: _offline(config, directory, verb, args)
-            return
+            yield lambda verb, args: _offline(config, directory, verb, args)
 
 
 def _give_up_root(config: Config, directory: StateDirectory) -> None:

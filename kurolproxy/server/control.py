@@ -15,7 +15,7 @@ import os
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -55,6 +55,21 @@ class _Refused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Books:
+    """What the control socket asks of the ledger.
+
+    Attributes:
+        flush: (nothing) -> whether all rows of before are in the database now.
+        paused: a context in which no row is imported; several may be open at once.
+        pending: (nothing) -> how many rows are not in the database yet.
+    """
+
+    flush: Callable[[], Awaitable[bool]]
+    paused: Callable[[], AbstractAsyncContextManager[None]]
+    pending: Callable[[], int]
+
+
+@dataclass(frozen=True, slots=True)
 class Desk:
     """What the control socket asks of the gateway.
 
@@ -63,12 +78,14 @@ class Desk:
         usage: (arguments of ``usage.report``) -> the report, as ``facts.usage_facts`` has it.
         catalog: the one in use.
         end_calls: (key id) -> how many running calls of the key were told to end.
+        books: the ledger; None: there is none to flush or to pause.
     """
 
     status: Callable[[], Mapping[str, Any]]
     usage: Callable[[Mapping[str, Any]], Awaitable[Pieces]]
     catalog: Callable[[], Catalog]
     end_calls: Callable[[str], int]
+    books: Books | None = None
 
 
 class ControlServer:
@@ -92,6 +109,7 @@ class ControlServer:
             "plans.list": self._plans,
             "usage.report": self._usage,
             "keys.revoke": self._revoke,
+            "ledger.flush": self._flush,
         }
 
     async def start(self) -> None:
@@ -145,6 +163,18 @@ class ControlServer:
     async def _talk(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, allowed: bool
     ) -> None:
+        # What was asked for as long as the connection lasts ends with it, however it ends.
+        async with AsyncExitStack() as leases:
+            await self._requests(reader, writer, leases, allowed=allowed)
+
+    async def _requests(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        leases: AsyncExitStack,
+        *,
+        allowed: bool,
+    ) -> None:
         while True:
             try:
                 line = await asyncio.wait_for(reader.readuntil(b"\n"), _IDLE_S)
@@ -159,16 +189,16 @@ class ControlServer:
                 await _Answer(writer).fault("forbidden", message)
                 return
             # Shielded: what was begun is done and answered before we stop.
-            await _finish(self._answer(writer, line))
+            await _finish(self._answer(writer, line, leases))
 
-    async def _answer(self, writer: asyncio.StreamWriter, line: bytes) -> None:
+    async def _answer(
+        self, writer: asyncio.StreamWriter, line: bytes, leases: AsyncExitStack
+    ) -> None:
         """Carry out one request and write what it is answered."""
         answer = _Answer(writer)
         try:
             verb, args = _request(line)
-            own = self._own.get(verb)
-            result = await (own(args) if own else self._people.call(verb, args))
-            await answer.result(result)
+            await answer.result(await self._carry_out(verb, args, leases))
         except (ConnectionError, TimeoutError):
             # Nobody reads the answer.
             raise
@@ -179,6 +209,12 @@ class ControlServer:
         except Exception as error:  # the outermost boundary of a request
             logging.getLogger(__name__).exception("a control request failed")
             await answer.fault("internal", f"the gateway failed: {type(error).__name__}")
+
+    async def _carry_out(self, verb: str, args: dict[str, Any], leases: AsyncExitStack) -> Any:
+        if verb == "ledger.pause":
+            return await self._pause(args, leases)
+        own = self._own.get(verb)
+        return await (own(args) if own else self._people.call(verb, args))
 
     # --- the verbs that are not about people --------------------------------------
 
@@ -201,6 +237,26 @@ class ControlServer:
         now = args.pop("now", False)
         result = await self._people.call("keys.revoke", args)
         return {**result, "ended_calls": self._desk.end_calls(result["id"]) if now else 0}
+
+    async def _flush(self, args: dict[str, Any]) -> Any:
+        """Import what was answered so far; ``missing``: rows that the disk does not take."""
+        _none(args)
+        books = self._books()
+        return {"missing": 0 if await books.flush() else books.pending()}
+
+    async def _pause(self, args: dict[str, Any], leases: AsyncExitStack) -> Any:
+        """Flush, then import nothing as long as this connection lasts: a file is copied.
+
+        Whoever asked has to ask something now and then: a silent connection is closed.
+        """
+        flushed = await self._flush(args)
+        await leases.enter_async_context(self._books().paused())
+        return flushed
+
+    def _books(self) -> Books:
+        if self._desk.books is None:
+            raise _Refused("unavailable", "this gateway has no ledger at hand")
+        return self._desk.books
 
 
 class _Answer:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 from click.testing import CliRunner, Result
 
 from kurolproxy.cli.main import main
@@ -165,6 +166,26 @@ class Served:
         """End it without any chance to tidy up."""
         self.process.kill()
         await self.process.wait()
+
+
+async def call(
+    http: aiohttp.ClientSession, base_url: str, key: str, *, model: str = "demo-echo"
+) -> aiohttp.ClientResponse:
+    """Call a model; the answer is read whole."""
+    body = {"model": model, "messages": [{"role": "user", "content": "Hi!"}]}
+    headers = {"authorization": f"Bearer {key}"}
+    url = f"{base_url}/v1/chat/completions"
+    async with http.post(url, json=body, headers=headers) as response:
+        await response.read()
+        return response
+
+
+async def told(site: Site, *args: str) -> dict[str, object]:
+    """Run a verb in a process of its own, which must succeed; return its JSON."""
+    code, out, err = await site.verb(*args, "--json")
+    assert code == 0, err
+    value: dict[str, object] = json.loads(out)
+    return value
 
 
 async def finish(*command: str, stdin: bytes = b"", **env: str) -> tuple[int, str, str]:

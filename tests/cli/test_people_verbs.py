@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kurolproxy.cli import session
+from kurolproxy.cli import beside
 from kurolproxy.policy.keys import ADMIN_KEY_PREFIX, KEY_PREFIX
 from kurolproxy.storage.accounts import AccountStore
 from kurolproxy.storage.database import Database
@@ -221,8 +221,8 @@ def test_models_are_those_of_the_file(site: Site) -> None:
 def test_verb_waits_for_the_lock_and_then_names_its_holder(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert session._LOCK_WAIT_S == 5.0
-    monkeypatch.setattr(session, "_LOCK_WAIT_S", 0.3)
+    assert beside._LOCK_WAIT_S == 5.0
+    monkeypatch.setattr(beside, "_LOCK_WAIT_S", 0.3)
     site.account()
     with (site.state_dir / "lock").open("r+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

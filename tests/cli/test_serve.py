@@ -7,57 +7,16 @@ import json
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import aiohttp
 import pytest
 
-from kurolproxy.demo.vendor import DemoVendor
-from tests.cli.sites import AS_ROOT, COMMAND, LIMIT_S, Site, end, finish
+from tests.cli.sites import AS_ROOT, COMMAND, LIMIT_S, Site, call, end, finish, told
 
 ANN = "ann@example.org"
 CLIENTS = 50
-
-
-@pytest.fixture
-async def living(site: Site) -> AsyncIterator[Site]:
-    """Return an installation whose vendor lives, with one account."""
-    vendor = DemoVendor(api_key="vendor-key")
-    await vendor.start()
-    site.write(vendor_url=vendor.base_url)
-    await asyncio.to_thread(site.account)
-    yield site
-    await vendor.stop()
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    timeout = aiohttp.ClientTimeout(total=LIMIT_S)
-    connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
-        yield session
-
-
-async def call(
-    http: aiohttp.ClientSession, base_url: str, key: str, *, model: str = "demo-echo"
-) -> aiohttp.ClientResponse:
-    """Call a model; the answer is read whole."""
-    body = {"model": model, "messages": [{"role": "user", "content": "Hi!"}]}
-    headers = {"authorization": f"Bearer {key}"}
-    url = f"{base_url}/v1/chat/completions"
-    async with http.post(url, json=body, headers=headers) as response:
-        await response.read()
-        return response
-
-
-async def told(site: Site, *args: str) -> dict[str, object]:
-    """Run a verb in a process of its own, which must succeed; return its JSON."""
-    code, out, err = await site.verb(*args, "--json")
-    assert code == 0, err
-    value: dict[str, object] = json.loads(out)
-    return value
 
 
 # --- what it refuses --------------------------------------------------------------------
