@@ -445,6 +445,8 @@ class Reading:
 
     def figure(self, value: object) -> int | None:
         """Read one figure as ``count`` does."""
+        if value is None or (type(value) is int and 0 <= value <= MAX_TOKENS_COUNTED):
+            return value
         found = count(value)
         if found != value:
             self.clamped = True

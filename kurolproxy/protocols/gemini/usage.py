@@ -6,14 +6,7 @@ from typing import Any
 
 from kurolproxy.ir import Reading, Usage
 
-_FIGURES = (
-    "promptTokenCount",
-    "toolUsePromptTokenCount",
-    "cachedContentTokenCount",
-    "candidatesTokenCount",
-    "thoughtsTokenCount",
-    "totalTokenCount",
-)
+_SILENT = (None,) * 6
 
 
 def read_usage(metadata: object) -> Usage | None:
@@ -27,25 +20,30 @@ def read_usage(metadata: object) -> Usage | None:
     """
     if not isinstance(metadata, dict):
         return None
-    if not any(metadata.get(name) is not None for name in _FIGURES):
+    figure = (reading := Reading()).figure
+    found = prompt, said, thought, searched, read, total = (
+        figure(metadata.get("promptTokenCount")),
+        figure(metadata.get("candidatesTokenCount")),
+        figure(metadata.get("thoughtsTokenCount")),
+        figure(metadata.get("toolUsePromptTokenCount")),
+        figure(metadata.get("cachedContentTokenCount")),
+        figure(metadata.get("totalTokenCount")),
+    )
+    if found == _SILENT and not reading.clamped:
         return None
-    reading = Reading()
-    found = {name: reading.figure(metadata.get(name)) for name in _FIGURES}
-    thought = found["thoughtsTokenCount"] or 0
-    searched = found["toolUsePromptTokenCount"] or 0
-    prompt, said = found["promptTokenCount"], found["candidatesTokenCount"]
-    rest = (found["totalTokenCount"] or 0) - thought - searched
+    thought, searched = thought or 0, searched or 0
+    rest = (total or 0) - thought - searched
     if prompt is None:
         prompt = max(rest - (said or 0), 0)
     if said is None:
         said = max(rest - prompt, 0)
     # What the vendor's own tools read is a prompt of its own, beside the client's.
-    prompt = reading.figure(prompt + searched) or 0
-    completion = reading.figure(said + thought) or 0
+    prompt = figure(prompt + searched) or 0
+    completion = figure(said + thought) or 0
     return Usage(
         prompt=prompt,
         completion=completion,
-        cache_read=min(found["cachedContentTokenCount"] or 0, prompt),
+        cache_read=min(read or 0, prompt),
         reasoning=min(thought, completion),
         clamped=reading.clamped,
     )
