@@ -19,6 +19,8 @@ from kurolproxy.server.facts import model_facts, plan_facts, usage_facts
 from kurolproxy.storage.accounts import AccountStore
 from kurolproxy.storage.database import Database
 from kurolproxy.storage.errors import StorageError, StoreError
+from kurolproxy.storage.journal import FOLDER
+from kurolproxy.storage.ledger import recover
 from kurolproxy.storage.lock import StateDirectory, drop_root_to
 from kurolproxy.storage.people import People
 from kurolproxy.storage.reports import UsageReader
@@ -100,6 +102,8 @@ def _offline(config: Config, directory: StateDirectory, verb: str, args: Mapping
         return asyncio.run(_directly(config, directory, verb, args))
     except (StorageError, StoreError) as error:
         raise Failed(str(error)) from error
+    except OSError as error:
+        raise Failed(f"the journal cannot be used: {error.strerror}") from error
 
 
 async def _directly(
@@ -108,6 +112,8 @@ async def _directly(
     database = await Database.open(directory.database_path)
     try:
         if verb == "usage.report":
+            # What a gateway that was killed left is usage, too.
+            await recover(database, directory.path / FOLDER)
             return await (await usage_facts(UsageReader(database), args)).whole()
         store = AccountStore(database, max_keys=config.limits.max_keys_per_account)
         people = People(store, lambda: config.catalog.plans)

@@ -17,7 +17,7 @@ import pytest
 from kurolproxy.server.control import SOCKET_NAME
 from kurolproxy.storage.database import Database
 from kurolproxy.storage.retention import prune
-from kurolproxy.storage.rows import UsageRow
+from kurolproxy.storage.rows import UsageRow, encode_row, line
 from kurolproxy.storage.usage import COUNTERS
 from tests.cli.sites import Site
 from tests.storage.usage_rows import MONDAY, TUESDAY, row, write
@@ -69,6 +69,18 @@ def test_usage_is_reported_by_day(used: Site) -> None:
     result = used.run("usage")
     assert result.stdout.splitlines()[0].split()[:2] == ["DAY", "REQUESTS"]
     assert result.stderr == ""
+
+
+def test_what_a_killed_gateway_left_in_the_journal_is_reported_once(used: Site) -> None:
+    left = _used(4, TUESDAY, "demo-echo", "key", 5)
+    folder = used.state_dir / "journal"
+    folder.mkdir()
+    again = _used(3, TUESDAY, "demo-echo", "key", 1_000)
+    lines = [line(encode_row(each), number) for number, each in enumerate((left, again))]
+    (folder / f"{1:020d}.log").write_bytes(b"".join(lines))
+    for _ in range(2):
+        assert [each["charged"] for each in used.json("usage")] == [110, 1_005]
+    assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize(
