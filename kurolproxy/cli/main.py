@@ -30,6 +30,7 @@ VERBS: Final[Mapping[str, Verb]] = {
     "models": Verb("models:models", "List the models."),
     "usage": Verb("usage:usage", "Report the tokens that were used."),
     "ledger": Verb("ledger:ledger", "Check the record of usage."),
+    "backup": Verb("backup:backup", "Copy accounts, keys and usage to a file."),
     "ask": Verb("ask:ask", "Ask a model one question through the gateway."),
 }
 
