@@ -66,7 +66,7 @@ async def usage_facts(reader: UsageReader, args: Mapping[str, Any], *, pending: 
         query = msgspec.convert(args, UsageQuery)
     except msgspec.ValidationError as error:
         raise Invalid(f"usage.report: {error}") from error
-    question = Question(tuple(dict.fromkeys(query.by)), query.since, query.until)
+    question = Question(query.by, query.since, query.until)
     return Pieces(_report(reader.ask(question), pending))
 
 
