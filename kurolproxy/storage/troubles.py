@@ -23,6 +23,8 @@ class Troubles:
         self._log = logging.getLogger(__name__)
         self._present: set[str] = set()
         self._logged_at: float | None = None
+        # The log's last word is that something does not work.
+        self._told = False
 
     def __bool__(self) -> bool:
         """Whether something fails."""
@@ -37,7 +39,7 @@ class Troubles:
         self._present.add(what)
         now = self._clock()
         if self._logged_at is None or now - self._logged_at >= _LOG_INTERVAL_S:
-            self._logged_at = now
+            self._logged_at, self._told = now, True
             self._log.error("%d usage rows wait (%s): %s", rows, what, error or "it took too long")
 
     def over(self, *what: str) -> None:
@@ -45,6 +47,7 @@ class Troubles:
         if not self._present:
             return
         self._present.difference_update(what)
-        if not self._present:
-            self._logged_at = None
+        if not self._present and self._told:
+            # The minute goes on: a disk that is full takes a little now and then.
+            self._told = False
             self._log.warning("usage is written again")
