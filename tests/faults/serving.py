@@ -13,12 +13,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 
 from tests.cli.sites import AS_ROOT, COMMAND, LIMIT_S, Site, clean_environment
 from tests.faults.load import Call, Connection, Kind, Load, kinds
+
+T = TypeVar("T")
 
 MAIL = "ann@example.org"
 PASSED = "passed"
@@ -291,6 +293,6 @@ def long_form() -> bool:
     return bool(os.environ.get("KUROL_LONG_FAULTS"))
 
 
-def rounds(short: int, long: int) -> int:
-    """Return how often something is done."""
+def rounds(short: T, long: T) -> T:
+    """Return how often something is done, for how long, or with what."""
     return long if long_form() else short

@@ -10,7 +10,7 @@ from tests.faults.conftest import Tell
 from tests.faults.load import Load
 from tests.faults.serving import PASSED, TRANSLATED, Installation, rounds
 
-HELD_S = rounds(3, 30)
+HELD_S = rounds(2, 30)
 RATE = 100
 
 
@@ -19,7 +19,7 @@ async def test_database_that_another_process_holds_costs_nobody_anything(
 ) -> None:
     async with site.serving() as served:
         before = served.load(PASSED, TRANSLATED, rate=RATE)
-        await before.run(1)
+        await before.run(0.5)
         load = served.load(PASSED, TRANSLATED, rate=RATE)
         with closing(sqlite3.connect(site.database, isolation_level=None)) as db:
             db.execute("BEGIN IMMEDIATE")

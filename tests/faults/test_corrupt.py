@@ -6,10 +6,14 @@ import hashlib
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
+from kurolproxy.storage.journal import JournalFile
+from kurolproxy.storage.rows import encode_row
+from tests.faults.made_up import rows
 from tests.faults.serving import Installation
 
 _PAGE = 4_096
@@ -88,24 +92,20 @@ def print_of(site: Installation) -> dict[str, str]:
     }
 
 
-async def killed_with_a_journal(site: Installation) -> None:
-    """Leave a state directory as a kill does, its journal not imported as a whole."""
-    async with site.serving() as served:
-        with closing(sqlite3.connect(site.database, isolation_level=None)) as db:
-            db.execute("BEGIN IMMEDIATE")
-            assert (await served.call()).ok
-            await served.kill()
-    # What the next start of SQLite would do anyway: the damage is of one file.
-    with closing(sqlite3.connect(site.database, isolation_level=None)) as db:
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        db.execute("PRAGMA journal_mode = DELETE")
+def journalled(site: Installation) -> None:
+    """Leave a journal as a kill does, before anything of it was imported."""
+    site.journal.mkdir()
+    file = JournalFile.make(site.journal / f"{1:020}.log")
+    for row in islice(rows(), 5):
+        file.append(encode_row(row))
+    file.release()
 
 
 @pytest.mark.parametrize(("damage", "said"), DAMAGES, ids=[each[0].__name__ for each in DAMAGES])
 async def test_database_that_cannot_be_used_stops_the_start_and_stays_as_it_is(
     damage: Callable[[Path], None], said: tuple[str, ...], site: Installation
 ) -> None:
-    await killed_with_a_journal(site)
+    journalled(site)
     damage(site.database)
     before = print_of(site)
     code, text = await site.refused()

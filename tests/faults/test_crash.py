@@ -16,8 +16,8 @@ from tests.faults.crashing import POINTS
 from tests.faults.load import Call, Load
 from tests.faults.serving import PASSED, Installation, Serving, module, rounds
 
-CRASHES = rounds(4, 56)
-SHORT = ("in-commit", "journal", "after-commit", "before-commit")
+CRASHES = rounds(3, 56)
+SHORT = ("in-commit", "journal", "after-commit")
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from tests.faults.serving import Installation, rounds
 
 RATE = 200
 ROUNDS = rounds(2, 10)
-SECONDS = rounds(1, 4)
+SECONDS = rounds(0.7, 4.0)
 HEAD = "round  answers  a second  failed  in flight  lost  extra  counted twice  serves again in"
 
 

@@ -6,9 +6,18 @@ import asyncio
 import json
 from typing import Any
 
+import pytest
+
 from tests.cli.sites import COMMAND, finish
 from tests.faults.load import Call, Connection, Kind, kinds
-from tests.faults.serving import PASSED, SLOW, TRANSLATED, Installation, Serving
+from tests.faults.serving import (
+    PASSED,
+    SLOW,
+    TRANSLATED,
+    Installation,
+    Serving,
+    long_form,
+)
 from tests.faults.vendor import QuickVendor, stalled
 
 CLIENTS = 50
@@ -50,6 +59,7 @@ class Callers:
         await asyncio.gather(*self._tasks)
 
 
+@pytest.mark.skipif(not long_form(), reason="tests/cli holds the short form of it")
 async def test_no_call_is_admitted_once_the_command_has_returned(site: Installation) -> None:
     async with site.serving() as served:
         callers = Callers(served)

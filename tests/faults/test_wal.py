@@ -16,10 +16,10 @@ from kurolproxy.storage.usage import import_rows
 from tests.faults.books import Books
 from tests.faults.conftest import Tell
 from tests.faults.made_up import rows
-from tests.faults.serving import long_form
+from tests.faults.serving import rounds
 
-READ_LIMIT_S = 2.0 if long_form() else 0.5
-SECONDS = 12 if long_form() else 3
+READ_LIMIT_S = rounds(0.3, 2.0)
+SECONDS = rounds(2.0, 12.0)
 WAL_LIMIT = 1_000_000
 BATCH = 100
 # Holds the database for reading, and counts to 10^12.
