@@ -23,6 +23,7 @@ VERBS: Final[Mapping[str, Verb]] = {
     "serve": Verb("serve:serve", "Run the gateway."),
     "demo": Verb("demo:demo", "Try everything without a vendor and without a configuration."),
     "check": Verb("check:check", "Validate the configuration."),
+    "doctor": Verb("doctor:doctor", "Look for what is wrong, and say what to do."),
     "status": Verb("status:status", "Show what is running."),
     "users": Verb("users:users", "Make and change accounts."),
     "keys": Verb("keys:keys", "Make, list, revoke and rotate API keys."),

@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
-from kurolproxy.storage.errors import DatabaseUnwritable, StorageError, translating
+from kurolproxy.storage.errors import DatabaseMissing, StorageError, translating
 from kurolproxy.storage.migrate import check_origin, is_newest
 
 _BUSY_TIMEOUT_S: Final = 5.0
@@ -28,7 +28,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
         StorageError: there is no database, or it is none that this version knows.
     """
     if not path.is_file():
-        raise DatabaseUnwritable(f"there is no database {path}: no gateway has started there yet")
+        raise DatabaseMissing(f"there is no database {path}: no gateway has started there yet")
     uri = f"{path.absolute().as_uri()}?mode=rw"
     with (
         translating(),

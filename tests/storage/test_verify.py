@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from kurolproxy.storage.errors import DatabaseForeign, DatabaseUnwritable, StorageError
+from kurolproxy.storage.errors import DatabaseForeign, DatabaseMissing, StorageError
 from kurolproxy.storage.findings import MOST_IDS, MOST_LISTED, Difference, Findings
 from kurolproxy.storage.migrate import prepare
 from kurolproxy.storage.reading import reading
@@ -561,7 +561,7 @@ def old(path: Path) -> None:
 
 
 REFUSED: list[tuple[str, Callable[[Path], None], type[StorageError]]] = [
-    ("no file", Path.unlink, DatabaseUnwritable),
+    ("no file", Path.unlink, DatabaseMissing),
     ("another program's", foreign, DatabaseForeign),
     ("an older version's", old, StorageError),
 ]
