@@ -130,6 +130,14 @@ class Metrics(Collector):
         self.client_disconnects = Counter(
             "kurol_client_disconnects", "Clients that left before the end.", ("endpoint",)
         )
+        self._make_histograms()
+        self.streams_in_flight = 0
+        self.config_reload_successful = 1
+        self.gauges: dict[str, tuple[str, Callable[[], float]]] = {}
+        self.counters: dict[str, tuple[str, Callable[[], float]]] = {}
+        self.registry.register(self)
+
+    def _make_histograms(self) -> None:
         self.duration = Histogram(
             "kurol_request_duration_seconds",
             "From the request to the end of its answer.",
@@ -154,11 +162,6 @@ class Metrics(Collector):
             ("endpoint",),
             _FINE,
         )
-        self.streams_in_flight = 0
-        self.config_reload_successful = 1
-        self.gauges: dict[str, tuple[str, Callable[[], float]]] = {}
-        self.counters: dict[str, tuple[str, Callable[[], float]]] = {}
-        self.registry.register(self)
 
     def gauge(self, name: str, help_text: str, read: Callable[[], float]) -> None:
         """Add a gauge that is read when somebody scrapes."""
