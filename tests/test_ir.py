@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kurolproxy.ir import (
-    MAX_TOKENS_COUNTED,
     Block,
     BlockEnd,
     BlockStart,
@@ -20,7 +19,6 @@ from kurolproxy.ir import (
     Failure,
     Finish,
     ModelTraits,
-    Reading,
     Request,
     Response,
     Seal,
@@ -29,11 +27,10 @@ from kurolproxy.ir import (
     StreamEvent,
     Text,
     ToolHead,
-    Usage,
     UsageSeen,
-    count,
 )
 from kurolproxy.protocols.folding import fold
+from kurolproxy.tokens import MAX_TOKENS_COUNTED, Reading, Usage, count
 from tests.unfolding import unfold
 
 COUNTED = [

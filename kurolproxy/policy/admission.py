@@ -8,7 +8,6 @@ from datetime import date, datetime
 from typing import NamedTuple
 
 from kurolproxy.errors import QuotaExceeded, Unauthenticated
-from kurolproxy.ir import MAX_TOKENS_COUNTED, Usage
 from kurolproxy.policy import refusals
 from kurolproxy.policy.catalog import Catalog, Model, Plan, matches
 from kurolproxy.policy.keys import Account, Key, KeyTable
@@ -29,6 +28,7 @@ from kurolproxy.policy.quota import (
     decide,
     narrowest,
 )
+from kurolproxy.tokens import MAX_TOKENS_COUNTED, Usage
 
 _MAX_REMEMBERED = 4_096
 

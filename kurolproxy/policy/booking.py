@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from kurolproxy.ir import MAX_TOKENS_COUNTED, Usage
 from kurolproxy.policy.estimate import completion_tokens
+from kurolproxy.tokens import MAX_TOKENS_COUNTED, Usage
 
 _SILENT = Usage()
 

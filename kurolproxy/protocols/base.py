@@ -7,16 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from kurolproxy.errors import BadRequest, GatewayError
-from kurolproxy.ir import (
-    ModelTraits,
-    ProtocolName,
-    Request,
-    Response,
-    StreamEvent,
-    Usage,
-)
+from kurolproxy.ir import ModelTraits, ProtocolName, Request, Response, StreamEvent
 from kurolproxy.protocols.losses import Reader
 from kurolproxy.protocols.names import ToolNames
+from kurolproxy.tokens import Usage
 
 
 @dataclass(slots=True)  # not frozen: one is made for every call

@@ -21,12 +21,12 @@ from kurolproxy.ir import (
     Sealed,
     StreamEvent,
     ToolHead,
-    Usage,
     UsageSeen,
 )
 from kurolproxy.protocols import wire
 from kurolproxy.protocols.base import Outgoing
 from kurolproxy.protocols.names import Origin, ToolNames
+from kurolproxy.tokens import Usage
 
 # A sealed token over 1 MiB is never read again: a longer text is left out of it.
 _MAX_SEALED_BYTES = 700_000

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from kurolproxy.errors import BadRequest, GatewayError
-from kurolproxy.ir import Failure, ReasoningWish, Request, Start, StreamEvent, Usage
+from kurolproxy.ir import Failure, ReasoningWish, Request, Start, StreamEvent
 from kurolproxy.protocols import wire
 from kurolproxy.protocols.asked import Asked
 from kurolproxy.protocols.base import (
@@ -27,6 +27,7 @@ from kurolproxy.protocols.normalise import normalise, without_reasoning
 from kurolproxy.protocols.passthrough import pass_body
 from kurolproxy.protocols.pipeline import Pipeline, build
 from kurolproxy.sse import FrameSplitter, FrameTooLarge, read_frame
+from kurolproxy.tokens import Usage
 
 _LOST_REASONING = "messages.reasoning"
 

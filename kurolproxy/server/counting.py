@@ -9,7 +9,7 @@ from dataclasses import replace
 from aiohttp.web import BaseRequest
 
 from kurolproxy.errors import UpstreamError, UpstreamTimeout
-from kurolproxy.ir import ProtocolName, Usage
+from kurolproxy.ir import ProtocolName
 from kurolproxy.policy.catalog import Model, Target
 from kurolproxy.policy.choice import attempts
 from kurolproxy.policy.estimate import body_tokens
@@ -22,6 +22,7 @@ from kurolproxy.server.exchange import Endpoint, Exchange, Named
 from kurolproxy.server.generate import attend, call_for, called, translation_for
 from kurolproxy.server.reply import Written
 from kurolproxy.server.state import State
+from kurolproxy.tokens import Usage
 
 _PATIENCE_S = 5.0
 _MAX_ANSWER = 65_536

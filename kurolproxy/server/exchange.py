@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from aiohttp.web import BaseRequest
 
 from kurolproxy.errors import GatewayError
-from kurolproxy.ir import Usage
 from kurolproxy.policy.admission import Ask, Caller, charge
 from kurolproxy.policy.booking import booked
 from kurolproxy.policy.catalog import Model, Target
@@ -25,6 +24,7 @@ from kurolproxy.server.log import printable
 from kurolproxy.server.reply import ClientStream, Headers, Written, whole
 from kurolproxy.server.state import State
 from kurolproxy.storage.rows import UsageRow
+from kurolproxy.tokens import Usage
 
 _NO_USAGE = Usage()
 

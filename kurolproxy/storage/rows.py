@@ -21,7 +21,7 @@ from zlib import crc32
 
 import msgspec
 
-from kurolproxy.ir import MAX_TOKENS_COUNTED
+from kurolproxy.tokens import MAX_TOKENS_COUNTED
 
 HEAD_BYTES: Final = 22
 _MOST_IN_A_FILE: Final = 0xFFFFF

@@ -24,9 +24,9 @@ from kurolproxy.ir import (
     Text,
     ToolCall,
     ToolResult,
-    Usage,
 )
 from kurolproxy.protocols import efforts, seal
+from kurolproxy.tokens import Usage
 
 Pair = tuple[ProtocolName, ProtocolName]
 

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 import pytest
 
 from kurolproxy.errors import ConcurrencyLimited, ModelNotFound, PlanForbidden, Unauthenticated
-from kurolproxy.ir import Usage
 from kurolproxy.policy.admission import charge
 from kurolproxy.policy.catalog import Model, Plan
 from kurolproxy.policy.keys import Account, Key, digest
+from kurolproxy.tokens import Usage
 from tests.policy.world import CONTACT, HIDDEN, MODEL, NOW, TODAY, TOMORROW, UNIX_NOW, World
 
 # --- 401 ------------------------------------------------------------------------------

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kurolproxy.ir import MAX_TOKENS_COUNTED, Usage
 from kurolproxy.policy.booking import booked
+from kurolproxy.tokens import MAX_TOKENS_COUNTED, Usage
 
 FULL = Usage(30, 12, 8, 4, 5)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 
-from kurolproxy.ir import BlockKind, Response, Usage
+from kurolproxy.ir import BlockKind, Response
 from kurolproxy.protocols.base import Codec
+from kurolproxy.tokens import Usage
 from tests.fakes.recordings import Call, Recording, expected, normal_json
 
 

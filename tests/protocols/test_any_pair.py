@@ -28,7 +28,6 @@ from kurolproxy.ir import (
     Text,
     Tool,
     ToolHead,
-    Usage,
 )
 from kurolproxy.protocols import asked, wire
 from kurolproxy.protocols.base import AnswerContext, Circumstances, TargetView
@@ -37,6 +36,7 @@ from kurolproxy.protocols.losses import Reader
 from kurolproxy.protocols.normalise import normalise
 from kurolproxy.protocols.registry import CODECS
 from kurolproxy.protocols.translator import Rewriter, Translation, translate
+from kurolproxy.tokens import Usage
 from tests.fakes.recordings import PROTOCOLS, Recording, select
 from tests.protocols.streaming import cuts
 from tests.unfolding import unfold

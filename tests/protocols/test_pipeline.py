@@ -26,7 +26,6 @@ from kurolproxy.ir import (
     StreamEvent,
     Tool,
     ToolHead,
-    Usage,
     UsageSeen,
 )
 from kurolproxy.protocols.base import Outgoing
@@ -40,6 +39,7 @@ from kurolproxy.protocols.pipeline import (
     ToolRestorer,
     build,
 )
+from kurolproxy.tokens import Usage
 from tests.unfolding import unfold
 
 USAGE = Usage(prompt=5, completion=7)

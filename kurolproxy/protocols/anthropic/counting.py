@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from kurolproxy.ir import count
 from kurolproxy.protocols import wire
 from kurolproxy.protocols.base import Counting
+from kurolproxy.tokens import count
 
 _COUNTED = (
     "messages",

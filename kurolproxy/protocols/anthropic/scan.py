@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from kurolproxy.errors import BadRequest
-from kurolproxy.ir import Usage, unweighed
 from kurolproxy.protocols import wire
 from kurolproxy.protocols.anthropic.usage import Figures
 from kurolproxy.protocols.base import PassedAnswer, PassFacts
 from kurolproxy.protocols.splice import Splice, scan
 from kurolproxy.sse import frames, read_frame
+from kurolproxy.tokens import Usage, unweighed
 
 _SILENT_ERROR = "the upstream reported an error"
 

@@ -28,7 +28,6 @@ from kurolproxy.ir import (
     Start,
     StreamEvent,
     ToolHead,
-    Usage,
     UsageSeen,
 )
 from kurolproxy.protocols import wire
@@ -45,6 +44,7 @@ from kurolproxy.protocols.anthropic.blocks_encode import tool_input
 from kurolproxy.protocols.anthropic.error import encode_error
 from kurolproxy.protocols.anthropic.usage import encode_usage
 from kurolproxy.protocols.base import AnswerContext
+from kurolproxy.tokens import Usage
 
 PING = b'event: ping\ndata: {"type":"ping"}\n\n'
 """Keeps a stream alive that has begun."""

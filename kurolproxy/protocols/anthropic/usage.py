@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kurolproxy.ir import Reading, Usage
+from kurolproxy.tokens import Reading, Usage
 
 _FIELDS = (
     "input_tokens",

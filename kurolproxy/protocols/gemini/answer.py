@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from kurolproxy.ir import Failure, Finish, FinishReason, Seal, ToolHead, Usage
+from kurolproxy.ir import Failure, Finish, FinishReason, Seal, ToolHead
 from kurolproxy.protocols import seal as seals
 from kurolproxy.protocols import wire
 from kurolproxy.protocols.base import AnswerContext
 from kurolproxy.protocols.gemini.grounding import SourceWriter
 from kurolproxy.protocols.gemini.usage import write_usage
+from kurolproxy.tokens import Usage
 
 NO_ANSWER = "the upstream's answer has no candidate"
 

@@ -24,7 +24,6 @@ from kurolproxy.ir import (
     Start,
     StreamEvent,
     ToolHead,
-    Usage,
     UsageSeen,
 )
 from kurolproxy.protocols.base import AnswerContext
@@ -43,6 +42,7 @@ from kurolproxy.protocols.gemini.grounding import SourceReader
 from kurolproxy.protocols.gemini.partial_args import PartialArguments
 from kurolproxy.protocols.gemini.usage import read_usage
 from kurolproxy.protocols.gemini.vocabulary import SERVER_PARTS, arguments_text
+from kurolproxy.tokens import Usage
 
 _CUT = "the upstream ended its answer in the middle"
 _NAMELESS = "a tool call came without a name"

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from kurolproxy.errors import BadRequest
-from kurolproxy.ir import count
 from kurolproxy.protocols import wire
 from kurolproxy.protocols.base import Counting
 from kurolproxy.protocols.gemini.vocabulary import member
+from kurolproxy.tokens import count
 
 # What the model of a counting call may begin with.
 _COLLECTIONS = ("models/", "tunedModels/")

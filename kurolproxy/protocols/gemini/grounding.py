@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kurolproxy.ir import Citation, count
+from kurolproxy.ir import Citation
+from kurolproxy.tokens import count
 
 # --- read -----------------------------------------------------------------------------------
 

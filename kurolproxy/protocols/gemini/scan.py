@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kurolproxy.errors import GatewayError
-from kurolproxy.ir import Failure, Usage, unweighed
+from kurolproxy.ir import Failure
 from kurolproxy.protocols import wire
 from kurolproxy.protocols.base import AnswerContext, PassedAnswer, PassFacts
 from kurolproxy.protocols.gemini.answer import (
@@ -28,6 +28,7 @@ from kurolproxy.protocols.gemini.frame import frame_data, is_plain, member_place
 from kurolproxy.protocols.gemini.stream_encode import array_error
 from kurolproxy.protocols.gemini.usage import read_usage
 from kurolproxy.sse import frames
+from kurolproxy.tokens import Usage, unweighed
 
 _NO_WORDS = "the upstream sent an error without a message"
 _MODEL = b"modelVersion"

@@ -23,7 +23,6 @@ from kurolproxy.ir import (
     Start,
     StreamEvent,
     ToolHead,
-    Usage,
     UsageSeen,
 )
 from kurolproxy.protocols import wire
@@ -38,6 +37,7 @@ from kurolproxy.protocols.gemini.answer import (
 )
 from kurolproxy.protocols.gemini.error import encode_error
 from kurolproxy.protocols.gemini.grounding import SourceWriter
+from kurolproxy.tokens import Usage
 
 PING = b"data: {}\n\n"
 """A response that says nothing: the vendor's Python SDK breaks on comments."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kurolproxy.ir import Reading, Usage
+from kurolproxy.tokens import Reading, Usage
 
 _SILENT = (None,) * 6
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from kurolproxy.ir import Failure, Usage, unweighed
+from kurolproxy.ir import Failure
 from kurolproxy.protocols import wire
 from kurolproxy.protocols.base import PassedAnswer, PassFacts
 from kurolproxy.protocols.openai_chat.error import error_field, read_error
@@ -20,6 +20,7 @@ from kurolproxy.protocols.openai_chat.vocabulary import (
     read_usage,
 )
 from kurolproxy.sse import frames, read_frame
+from kurolproxy.tokens import Usage, unweighed
 
 _DONE = b"data: [DONE]\n\n"
 _NO_WORDS = "the upstream sent an error without a message"

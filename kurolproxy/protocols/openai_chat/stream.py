@@ -4,15 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kurolproxy.ir import (
-    BlockKind,
-    Cited,
-    Failure,
-    Start,
-    StreamEvent,
-    Usage,
-    UsageSeen,
-)
+from kurolproxy.ir import BlockKind, Cited, Failure, Start, StreamEvent, UsageSeen
 from kurolproxy.protocols import wire
 from kurolproxy.protocols.base import AnswerContext
 from kurolproxy.protocols.openai_chat.calls import Blocks, CallQueue
@@ -28,6 +20,7 @@ from kurolproxy.protocols.openai_chat.vocabulary import (
     read_usage,
 )
 from kurolproxy.sse import FrameSplitter, FrameTooLarge, frames, read_frame
+from kurolproxy.tokens import Usage
 
 _CUT = "the upstream ended its answer in the middle"
 # The calls of the deprecated form have no index; no real one is negative.

@@ -18,7 +18,6 @@ from kurolproxy.ir import (
     Start,
     StreamEvent,
     ToolHead,
-    Usage,
     UsageSeen,
 )
 from kurolproxy.protocols import wire
@@ -30,6 +29,7 @@ from kurolproxy.protocols.openai_chat.vocabulary import (
     write_usage,
 )
 from kurolproxy.protocols.openai_errors import encode_error
+from kurolproxy.tokens import Usage
 
 DONE = b"data: [DONE]\n\n"
 

@@ -12,16 +12,14 @@ from kurolproxy.ir import (
     Failure,
     Finish,
     FinishReason,
-    Reading,
     Seal,
     ToolHead,
     ToolKind,
-    Usage,
-    count,
 )
 from kurolproxy.protocols import seal as seals
 from kurolproxy.protocols.openai_chat.messages import arguments_text
 from kurolproxy.protocols.openai_chat.parts import thinking_text
+from kurolproxy.tokens import Reading, Usage, count
 
 _REASONS: dict[str, FinishReason] = {
     "stop": "stop",

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from kurolproxy.ir import count
 from kurolproxy.protocols import wire
 from kurolproxy.protocols.base import Counting
+from kurolproxy.tokens import count
 
 # What a counting call takes; OpenAI refuses unknown fields.
 _COUNTED = frozenset(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from kurolproxy.errors import BadRequest, GatewayError
-from kurolproxy.ir import Failure, Usage, unweighed
+from kurolproxy.ir import Failure
 from kurolproxy.protocols import nesting, wire
 from kurolproxy.protocols.base import AnswerContext, PassedAnswer, PassFacts
 from kurolproxy.protocols.fault_words import plain_words
@@ -24,6 +24,7 @@ from kurolproxy.protocols.openai_responses.usage import read_usage
 from kurolproxy.protocols.openai_responses.vocabulary import texts
 from kurolproxy.protocols.splice import TopLevel, scan, splice
 from kurolproxy.sse import frames, read_frame
+from kurolproxy.tokens import Usage, unweighed
 
 _SILENT_ERROR = "the upstream reported an error"
 

@@ -20,7 +20,6 @@ from kurolproxy.ir import (
     Sealed,
     Start,
     StreamEvent,
-    Usage,
     UsageSeen,
 )
 from kurolproxy.protocols.base import AnswerContext
@@ -30,6 +29,7 @@ from kurolproxy.protocols.openai_responses.error import failed_code
 from kurolproxy.protocols.openai_responses.usage import write_usage
 from kurolproxy.protocols.openai_responses.vocabulary import RESPONSE_ID
 from kurolproxy.protocols.openai_responses.writer import ItemWriter
+from kurolproxy.tokens import Usage
 
 PING = b'event: keepalive\ndata: {"type":"keepalive"}\n\n'
 """An event: Codex counts events against its idle limit, comments not (tests/clients)."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from kurolproxy.ir import Reading, Usage
 from kurolproxy.protocols import wire
+from kurolproxy.tokens import Reading, Usage
 
 
 def read_usage(usage: object) -> Usage | None:

@@ -18,10 +18,10 @@ from kurolproxy.ir import (
     Seal,
     Start,
     ToolHead,
-    Usage,
 )
 from kurolproxy.protocols import seal
 from kurolproxy.protocols.anthropic.codec import CODEC
+from kurolproxy.tokens import Usage
 from tests.protocols.anthropic.support import SHOWN, context
 
 HIDDEN = ReasoningWish(show="none")

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kurolproxy.ir import Usage
 from kurolproxy.protocols.anthropic.codec import CODEC
 from kurolproxy.protocols.anthropic.scan import MessagesScanner
 from kurolproxy.protocols.base import PassFacts
+from kurolproxy.tokens import Usage
 from tests.protocols.goldens import ROOT
 from tests.protocols.streaming import CUTS, cut, whole_frames
 

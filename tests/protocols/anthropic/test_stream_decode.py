@@ -21,11 +21,11 @@ from kurolproxy.ir import (
     Start,
     StreamEvent,
     ToolHead,
-    Usage,
     UsageSeen,
 )
 from kurolproxy.protocols.anthropic.codec import CODEC
 from kurolproxy.protocols.folding import fold
+from kurolproxy.tokens import Usage
 from tests.protocols.anthropic.support import context, decode
 from tests.protocols.goldens import ROOT
 from tests.protocols.streaming import check_guarantees

@@ -27,12 +27,12 @@ from kurolproxy.ir import (
     Start,
     StreamEvent,
     ToolHead,
-    Usage,
     UsageSeen,
 )
 from kurolproxy.protocols import seal
 from kurolproxy.protocols.anthropic.codec import CODEC
 from kurolproxy.protocols.folding import fold
+from kurolproxy.tokens import Usage
 from tests.protocols.anthropic.support import SHOWN, context, decode, sdk_events, sdk_message
 from tests.unfolding import unfold
 

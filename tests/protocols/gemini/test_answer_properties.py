@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kurolproxy.ir import Block, Failure, Finish, Response, Seal, StreamEvent, ToolHead, Usage
+from kurolproxy.ir import Block, Failure, Finish, Response, Seal, StreamEvent, ToolHead
 from kurolproxy.protocols import seal as seals
 from kurolproxy.protocols import wire
 from kurolproxy.protocols.folding import fold
@@ -17,6 +17,7 @@ from kurolproxy.protocols.gemini.response import decode_response, encode_respons
 from kurolproxy.protocols.gemini.scan import GeminiArrayScanner, GeminiScanner
 from kurolproxy.protocols.gemini.stream_decode import GeminiDecoder
 from kurolproxy.protocols.gemini.stream_encode import GeminiArrayEncoder, GeminiEncoder
+from kurolproxy.tokens import Usage
 from tests.protocols.gemini.answering import context, decode, frame, response, scan
 from tests.protocols.streaming import check_named, cuts
 from tests.unfolding import unfold

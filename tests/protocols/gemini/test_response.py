@@ -19,12 +19,12 @@ from kurolproxy.ir import (
     Seal,
     Start,
     ToolHead,
-    Usage,
 )
 from kurolproxy.protocols import seal as seals
 from kurolproxy.protocols.folding import fold
 from kurolproxy.protocols.gemini.response import decode_response, encode_response
 from kurolproxy.protocols.gemini.usage import read_usage, write_usage
+from kurolproxy.tokens import Usage
 from tests.protocols.gemini.answering import SHOWN, context, response, sdk_answer
 
 GET = ToolHead("call_1", "get")

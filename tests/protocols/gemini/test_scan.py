@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from kurolproxy.ir import Failure, Usage
+from kurolproxy.ir import Failure
 from kurolproxy.protocols import wire
 from kurolproxy.protocols.base import PassFacts, Scanner
 from kurolproxy.protocols.folding import fold
 from kurolproxy.protocols.gemini.frame import member_place
 from kurolproxy.protocols.gemini.response import decode_response
 from kurolproxy.protocols.gemini.scan import GeminiArrayScanner, GeminiScanner, passed_answer
+from kurolproxy.tokens import Usage
 from tests.protocols.gemini.answering import (
     END,
     USAGE,

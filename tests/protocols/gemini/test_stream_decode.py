@@ -16,7 +16,6 @@ from kurolproxy.ir import (
     Sealed,
     Start,
     ToolHead,
-    Usage,
     UsageSeen,
 )
 from kurolproxy.protocols import wire
@@ -24,6 +23,7 @@ from kurolproxy.protocols.gemini.frame import frame_data
 from kurolproxy.protocols.gemini.partial_args import PartialArguments
 from kurolproxy.protocols.gemini.quick import Lesson
 from kurolproxy.protocols.gemini.stream_decode import GeminiDecoder
+from kurolproxy.tokens import Usage
 from tests.protocols.gemini.answering import END, USAGE, context, decode, frame, response, words
 
 CALL = {"functionCall": {"name": "f", "args": {}}}

@@ -25,7 +25,6 @@ from kurolproxy.ir import (
     Start,
     StreamEvent,
     ToolHead,
-    Usage,
     UsageSeen,
 )
 from kurolproxy.protocols import seal as seals
@@ -36,6 +35,7 @@ from kurolproxy.protocols.gemini.stream_encode import (
     GeminiEncoder,
     array_error,
 )
+from kurolproxy.tokens import Usage
 from tests.protocols.gemini.answering import SHOWN, context, sdk_parts, sdk_stream
 
 GET = ToolHead("call_1", "get")

@@ -23,7 +23,6 @@ from kurolproxy.ir import (
     ToolCall,
     ToolHead,
     ToolResult,
-    Usage,
 )
 from kurolproxy.protocols import wire
 from kurolproxy.protocols.folding import fold
@@ -33,6 +32,7 @@ from kurolproxy.protocols.openai_chat.codec import CODEC
 from kurolproxy.protocols.openai_chat.quick import Lesson
 from kurolproxy.protocols.openai_chat.request import KNOWN
 from kurolproxy.sse import read_frame
+from kurolproxy.tokens import Usage
 from tests.protocols.openai_chat.support import body, chunk, context, decode, encoded, frame, scan
 from tests.protocols.streaming import check_named, cuts
 from tests.unfolding import unfold

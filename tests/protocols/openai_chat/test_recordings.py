@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from openai.types.chat import ChatCompletion
 
-from kurolproxy.ir import Delta, Failure, Response, StreamEvent, Usage
+from kurolproxy.ir import Delta, Failure, Response, StreamEvent
 from kurolproxy.protocols import wire
 from kurolproxy.protocols.folding import fold
 from kurolproxy.protocols.openai_chat.codec import CODEC
 from kurolproxy.protocols.openai_chat.scan import passed_answer
+from kurolproxy.tokens import Usage
 from tests.fakes.recordings import (
     Expected,
     Recording,

@@ -7,20 +7,11 @@ from typing import Any
 
 import pytest
 
-from kurolproxy.ir import (
-    Block,
-    Citation,
-    Failure,
-    Finish,
-    FinishReason,
-    Response,
-    Seal,
-    ToolHead,
-    Usage,
-)
+from kurolproxy.ir import Block, Citation, Failure, Finish, FinishReason, Response, Seal, ToolHead
 from kurolproxy.protocols import seal as seals
 from kurolproxy.protocols.folding import fold
 from kurolproxy.protocols.openai_chat.codec import CODEC
+from kurolproxy.tokens import Usage
 from tests.protocols.openai_chat.support import context
 from tests.protocols.streaming import check_named
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from kurolproxy.ir import Failure, Usage
+from kurolproxy.ir import Failure
 from kurolproxy.protocols.base import PassFacts
 from kurolproxy.protocols.folding import fold
 from kurolproxy.protocols.openai_chat.codec import CODEC
 from kurolproxy.protocols.openai_chat.scan import ChatScanner, model_place, passed_answer
+from kurolproxy.tokens import Usage
 from tests.protocols.goldens import cases
 from tests.protocols.openai_chat.support import chunk, context, decode, frame, scan
 from tests.protocols.streaming import CUTS, cut

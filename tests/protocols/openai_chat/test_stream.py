@@ -16,11 +16,11 @@ from kurolproxy.ir import (
     Seal,
     StreamEvent,
     ToolHead,
-    Usage,
     UsageSeen,
 )
 from kurolproxy.protocols.folding import fold
 from kurolproxy.protocols.openai_chat.codec import CODEC
+from kurolproxy.tokens import Usage
 from tests.protocols.openai_chat.support import chunk, context, decode, frame
 from tests.protocols.streaming import check_named
 

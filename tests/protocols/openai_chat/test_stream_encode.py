@@ -21,11 +21,11 @@ from kurolproxy.ir import (
     Start,
     StreamEvent,
     ToolHead,
-    Usage,
     UsageSeen,
 )
 from kurolproxy.protocols import seal as seals
 from kurolproxy.protocols.openai_chat.codec import CODEC
+from kurolproxy.tokens import Usage
 from tests.protocols.openai_chat.support import context, sdk_chunks
 
 GET = ToolHead("call_1", "get")

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 from openai import APIError
 
-from kurolproxy.ir import BlockEnd, BlockStart, Delta, Finish, Start, Usage, UsageSeen
+from kurolproxy.ir import BlockEnd, BlockStart, Delta, Finish, Start, UsageSeen
+from kurolproxy.tokens import Usage
 from tests.protocols.openai_responses.answer_support import sdk_created, sdk_streamed, write
 
 STREAM = write(

@@ -20,10 +20,10 @@ from kurolproxy.ir import (
     Tool,
     ToolChoice,
     ToolHead,
-    Usage,
 )
 from kurolproxy.protocols import seal
 from kurolproxy.protocols.openai_responses.codec import CODEC
+from kurolproxy.tokens import Usage
 from tests.protocols.openai_responses.answer_support import context
 
 SEAL = Seal("g", "gemini", "c2ln")

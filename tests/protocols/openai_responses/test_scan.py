@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kurolproxy.ir import Usage
 from kurolproxy.protocols.asked import read
 from kurolproxy.protocols.base import Circumstances, PassFacts, TargetView
 from kurolproxy.protocols.openai_responses.codec import CODEC
 from kurolproxy.protocols.openai_responses.scan import ResponsesScanner, last_usage
 from kurolproxy.protocols.translator import translate
+from kurolproxy.tokens import Usage
 from tests.protocols.goldens import cases
 from tests.protocols.openai_responses.answer_support import (
     BROKEN,

@@ -20,7 +20,6 @@ from kurolproxy.ir import (
     Start,
     StreamEvent,
     ToolHead,
-    Usage,
 )
 from kurolproxy.protocols import wire
 from kurolproxy.protocols.folding import fold
@@ -28,6 +27,7 @@ from kurolproxy.protocols.openai_responses.assembly import Assembly
 from kurolproxy.protocols.openai_responses.codec import CODEC
 from kurolproxy.protocols.openai_responses.quick import Lesson
 from kurolproxy.sse import read_frame
+from kurolproxy.tokens import Usage
 from tests.protocols.goldens import cases
 from tests.protocols.openai_responses.answer_support import context, decode, frame
 from tests.protocols.streaming import check_guarantees, cuts

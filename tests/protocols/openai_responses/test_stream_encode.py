@@ -35,12 +35,12 @@ from kurolproxy.ir import (
     StreamEvent,
     ToolChoice,
     ToolHead,
-    Usage,
     UsageSeen,
 )
 from kurolproxy.protocols import seal
 from kurolproxy.protocols.folding import fold
 from kurolproxy.protocols.openai_responses.codec import CODEC
+from kurolproxy.tokens import Usage
 from tests.protocols.openai_responses.answer_support import (
     BROKEN,
     context,
