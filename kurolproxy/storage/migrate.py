@@ -35,13 +35,14 @@ _LOOKS = (
     "SELECT max(day) FROM usage_daily",
 )
 
+_RESTORE = 'Restore a backup ("Backup and restore" in docs/cli.md)'
 _REMEDIES: dict[type[StorageError], str] = {
-    DatabaseCorrupt: "Nothing was changed. Put a backup in its place; what was used since then is"
-    " kept as far as it stands in the journal beside it, and added at the next start.",
+    DatabaseCorrupt: f"Nothing was changed. {_RESTORE} and leave the journal there: its rows are"
+    " added at the next start.",
     DatabaseForeign: "Nothing was changed. Look whether state_dir names the right folder.",
-    DatabaseMissing: "Put a backup in its place, or move what is left out of the folder to begin"
-    " with an empty one.",
-    DatabaseTooNew: "Install that version again, or put a backup of an older one in its place.",
+    DatabaseMissing: f"{_RESTORE}, or move what is left out of the folder to begin with an empty"
+    " one.",
+    DatabaseTooNew: f"Install that version again, or: {_RESTORE}.",
     DatabaseUnwritable: "Look at its disk, and at who may write there.",
 }
 
