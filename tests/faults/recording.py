@@ -138,8 +138,9 @@ class Disk:
         """Turn the state directory of a killed gateway into what a power cut leaves.
 
         Args:
-            whole_database: all that was written to SQLite's files has reached the disk, for
-                once before the journal; else nothing has that was not synced.
+            whole_database: all that was written to SQLite's files has reached the disk, and
+                no removal of a name from the journal; else nothing has that was not synced,
+                and each removal.
         """
         if not whole_database:
             for each in state.glob("kurolproxy.db*"):
@@ -150,8 +151,7 @@ class Disk:
         shutil.rmtree(journal)
         journal.mkdir(mode=0o700)
         for name in self.names:
-            # A name that was removed may be back: no sync of the folder followed.
-            if name in there or random.random() < 0.5:
+            if name in there or whole_database:
                 data = (self.folder / _LINKS / name).read_bytes()
                 (journal / name).write_bytes(self._left(data, self.sizes.get(name, 0)))
 

@@ -20,7 +20,7 @@ from tests.faults.serving import PASSED, SLOW, TRANSLATED, Installation, Serving
 from tests.faults.vendor import QuickVendor
 
 RATE = 100
-SECONDS = rounds(1.2, 65.0)
+SECONDS = rounds(1.0, 65.0)
 CASES = rounds(
     [("full", "fail-closed"), ("immutable", "fail-open")],
     [
@@ -156,7 +156,7 @@ async def test_ledger_that_cannot_be_written_follows_the_policy_and_recovers(
     await asyncio.to_thread(site.people)
     async with site.serving() as served:
         story = Story(served)
-        assert not (await story.called(0.5, PASSED, TRANSLATED)).failed
+        assert not (await story.called(0.2, PASSED, TRANSLATED)).failed
         slow = [served.call(each) for each in kinds(SLOW)]
         running = [asyncio.create_task(each) for each in slow]
         await asyncio.sleep(0.1)
@@ -172,7 +172,7 @@ async def test_ledger_that_cannot_be_written_follows_the_policy_and_recovers(
         finally:
             trouble.end()
         back_s = await served.until("kurol_ledger_writable", 1)
-        assert not (await story.called(0.5, PASSED, TRANSLATED)).failed
+        assert not (await story.called(0.2, PASSED, TRANSLATED)).failed
         await served.written()
         books = Books.open(site.database)
         # What was written since the disk is well again outlives the process.

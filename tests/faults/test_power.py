@@ -17,8 +17,9 @@ from tests.faults.recording import Disk
 from tests.faults.serving import PASSED, TRANSLATED, Installation, module, rounds
 from tests.faults.vendor import QuickVendor
 
-ROUNDS = rounds(1, 10)
-SECONDS = rounds(1.2, 5.0)
+ROUNDS = rounds(1, 5)
+# Files of the journal are deleted for the first time after some two seconds.
+SECONDS = rounds(2.5, 6.0)
 RATE = 150
 # What reached the disk of SQLite's files: what was synced, or all that was written.
 DATABASE = rounds(("late",), ("late", "early"))
