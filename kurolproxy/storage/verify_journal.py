@@ -14,7 +14,7 @@ from kurolproxy.storage.errors import DatabaseUnwritable
 from kurolproxy.storage.findings import MOST_IDS, Difference, Findings, plain
 from kurolproxy.storage.journal import damaged_files_of, files_of
 from kurolproxy.storage.lane import Queries
-from kurolproxy.storage.rows import Line, UsageRow, cleaned, read_lines
+from kurolproxy.storage.rows import Line, UsageRow, read_lines
 from kurolproxy.storage.verify import QUERY_LIMIT_S, as_date, as_row, persistent, read
 
 _NUMBERS: Final = 0x100000
@@ -90,8 +90,8 @@ class JournalCheck:
         for number, row in rows:
             there = stored.get(row.request_id)
             if there is not None:
-                if there not in (row, cleaned(row)):
-                    self._findings.add(_disagreeing(name, number, cleaned(row), there))
+                if there != row:
+                    self._findings.add(_disagreeing(name, number, row, there))
             elif row.day.isoformat() < detail_from:
                 # It was let go when its time was over.
                 continue

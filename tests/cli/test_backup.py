@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -13,11 +14,14 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from kurolproxy.cli import backup
 from kurolproxy.cli.backup import ending_properly
 from kurolproxy.cli.control import ControlClient
+from kurolproxy.server import control
 from kurolproxy.storage import ledger
 from kurolproxy.storage.rows import encode_row, line
-from tests.cli.sites import Site, call, told
+from tests.cli.sites import LIMIT_S, Site, call, told
+from tests.server.desks import Ledger, control_of
 from tests.storage.usage_rows import row
 
 
@@ -151,6 +155,51 @@ async def test_everything_answered_before_is_in_the_copy(
         # The import went on afterwards.
         said = await told(living, "ledger", "verify")
     assert (said["rows"], said["pending_rows"]) == (len(answered), 0)
+
+
+async def test_gateway_imports_what_it_has_and_pauses(site: Site, tmp_path: Path) -> None:
+    await asyncio.to_thread(site.account)
+    ledger = Ledger()
+    async with control_of(site.state_dir, ledger):
+        assert (await told(site, "backup", str(tmp_path / "copy.db")))["missing_rows"] == 0
+        await asyncio.wait_for(ledger.resumed.wait(), LIMIT_S)
+    assert ledger.log == ["flush", "pause", "resume"]
+
+
+async def test_rows_that_the_gateway_cannot_import_are_told(site: Site, tmp_path: Path) -> None:
+    await asyncio.to_thread(site.account)
+    ledger = Ledger()
+    ledger.whole = False
+    async with control_of(site.state_dir, ledger):
+        code, out, err = await site.verb("backup", str(tmp_path / "copy.db"), "--json")
+    assert (code, json.loads(out)["missing_rows"]) == (1, 7)
+    assert "7 rows of usage are not in the copy" in err
+    assert ids_of(tmp_path / "copy.db") == []
+
+
+@pytest.mark.parametrize(("every_s", "heard"), [(0.0, ["status"] * 3), (10.0, [])])
+async def test_gateway_hears_now_and_then_from_a_copy_that_takes_long(
+    site: Site, monkeypatch: pytest.MonkeyPatch, every_s: float, heard: list[str]
+) -> None:
+    # It takes a silent connection for one that is gone.
+    assert backup._SIGN_OF_LIFE_S < control._IDLE_S / 2
+    monkeypatch.setattr(backup, "_SIGN_OF_LIFE_S", every_s)
+    await asyncio.to_thread(site.account)
+    ledger = Ledger()
+    shown: list[int] = []
+
+    def copy() -> None:
+        client = ControlClient.connect(site.state_dir)
+        assert client is not None
+        with client:
+            client.call("status", {})
+            progress = backup._living(client, lambda copied, total: shown.append(copied))
+            for copied in range(3):
+                progress(copied, 3)
+
+    async with control_of(site.state_dir, ledger):
+        await asyncio.to_thread(copy)
+    assert (ledger.log, shown) == (["status", *heard], [0, 1, 2])
 
 
 async def test_import_pauses_for_a_backup_and_goes_on_when_it_dies(

@@ -18,6 +18,7 @@ from kurolproxy.storage.migrate import prepare
 from kurolproxy.storage.rows import encode_row, line
 from kurolproxy.storage.usage import insert_rows
 from tests.cli.sites import Site, call, told
+from tests.server.desks import Ledger, control_of
 from tests.storage.usage_rows import row
 
 
@@ -154,6 +155,14 @@ async def test_call_that_just_ended_is_checked_while_the_gateway_runs(
         assert (await call(http, served.base_url, key)).status == 200
         said = await told(living, "ledger", "verify")
         assert (said["rows"], said["pending_rows"], said["differences"]) == (1, 0, [])
+
+
+async def test_gateway_is_asked_to_import_what_it_has(site: Site) -> None:
+    await asyncio.to_thread(site.account)
+    ledger = Ledger()
+    async with control_of(site.state_dir, ledger):
+        await told(site, "ledger", "verify")
+    assert ledger.log == ["flush"]
 
 
 async def test_gateway_under_load_has_no_difference(

@@ -12,41 +12,11 @@ from typing import Any
 
 import pytest
 
-from kurolproxy.policy.catalog import Catalog
-from kurolproxy.policy.keys import KeyTable
 from kurolproxy.server import control
-from kurolproxy.server.control import SOCKET_NAME, Books, ControlServer, Desk
-from kurolproxy.server.facts import Pieces
-from kurolproxy.storage.accounts import AccountStore
-from kurolproxy.storage.database import Database
-from kurolproxy.storage.people import People
+from kurolproxy.server.control import SOCKET_NAME, ControlServer
+from tests.server.desks import Ledger, control_of
 
 LIMIT_S = 10.0
-
-
-class Ledger:
-    """What the control server knows of a ledger."""
-
-    def __init__(self) -> None:
-        self.log: list[str] = []
-        self.whole = True
-        self.resumed = asyncio.Event()
-
-    async def flush(self) -> bool:
-        self.log.append("flush")
-        return self.whole
-
-    @asynccontextmanager
-    async def paused(self) -> AsyncIterator[None]:
-        self.log.append("pause")
-        try:
-            yield
-        finally:
-            self.log.append("resume")
-            self.resumed.set()
-
-    def books(self) -> Books:
-        return Books(self.flush, self.paused, lambda: 7)
 
 
 class Talk:
@@ -68,49 +38,41 @@ def ledger() -> Ledger:
     return Ledger()
 
 
-async def nobody(args: Any) -> Pieces:
-    raise AssertionError("nobody asks for a report")
-
-
 @asynccontextmanager
-async def talking(books: Books | None) -> AsyncIterator[tuple[ControlServer, Talk]]:
+async def talking(
+    ledger: Ledger, *, at_hand: bool = True
+) -> AsyncIterator[tuple[ControlServer, Talk]]:
     """Serve a control socket with a ledger and connect to it."""
     # A path of a socket is short.
     with TemporaryDirectory() as folder:
-        database = await Database.open(Path(folder) / "kurolproxy.db")
-        people = People(AccountStore(database, KeyTable()), list)
-        desk = Desk(dict, nobody, lambda: Catalog([], [], []), lambda key: 0, books)
-        server = ControlServer(Path(folder), people, desk)
-        await server.start()
-        talk = Talk(*await asyncio.open_unix_connection(f"{folder}/{SOCKET_NAME}"))
-        try:
-            yield server, talk
-        finally:
-            talk.writer.close()
-            await server.stop()
-            await database.close()
+        async with control_of(Path(folder), ledger, at_hand=at_hand) as server:
+            talk = Talk(*await asyncio.open_unix_connection(f"{folder}/{SOCKET_NAME}"))
+            try:
+                yield server, talk
+            finally:
+                talk.writer.close()
 
 
 async def test_flush_says_that_nothing_is_missing(ledger: Ledger) -> None:
-    async with talking(ledger.books()) as (_, talk):
+    async with talking(ledger) as (_, talk):
         answer = await talk.ask("ledger.flush")
     assert (answer, ledger.log) == ({"ok": True, "result": {"missing": 0}}, ["flush"])
 
 
 async def test_flush_that_the_disk_refuses_says_how_many_rows_are_missing(ledger: Ledger) -> None:
     ledger.whole = False
-    async with talking(ledger.books()) as (_, talk):
+    async with talking(ledger) as (_, talk):
         assert (await talk.ask("ledger.flush"))["result"] == {"missing": 7}
 
 
 async def test_pause_lasts_as_long_as_its_connection(ledger: Ledger) -> None:
-    async with talking(ledger.books()) as (_, talk):
+    async with talking(ledger) as (_, talk):
         assert (await talk.ask("ledger.pause"))["result"] == {"missing": 0}
         assert (await talk.ask("status"))["ok"] is True
-        assert ledger.log == ["flush", "pause"]
+        assert ledger.log == ["flush", "pause", "status"]
         talk.writer.close()
         await asyncio.wait_for(ledger.resumed.wait(), LIMIT_S)
-    assert ledger.log == ["flush", "pause", "resume"]
+    assert ledger.log == ["flush", "pause", "status", "resume"]
 
 
 async def test_pause_of_a_connection_that_fell_silent_ends(
@@ -118,13 +80,13 @@ async def test_pause_of_a_connection_that_fell_silent_ends(
 ) -> None:
     assert control._IDLE_S == 60.0
     monkeypatch.setattr(control, "_IDLE_S", 0.05)
-    async with talking(ledger.books()) as (_, talk):
+    async with talking(ledger) as (_, talk):
         await talk.ask("ledger.pause")
         await asyncio.wait_for(ledger.resumed.wait(), LIMIT_S)
 
 
 async def test_pause_ends_when_the_gateway_stops(ledger: Ledger) -> None:
-    async with talking(ledger.books()) as (server, talk):
+    async with talking(ledger) as (server, talk):
         await talk.ask("ledger.pause")
         await asyncio.wait_for(server.stop(), LIMIT_S)
         assert ledger.log == ["flush", "pause", "resume"]
@@ -132,12 +94,12 @@ async def test_pause_ends_when_the_gateway_stops(ledger: Ledger) -> None:
 
 @pytest.mark.parametrize("verb", ["ledger.flush", "ledger.pause"])
 async def test_verbs_of_the_ledger_take_no_arguments(ledger: Ledger, verb: str) -> None:
-    async with talking(ledger.books()) as (_, talk):
+    async with talking(ledger) as (_, talk):
         assert (await talk.ask(verb, since=1))["kind"] == "invalid"
     assert ledger.log == []
 
 
 @pytest.mark.parametrize("verb", ["ledger.flush", "ledger.pause"])
-async def test_gateway_without_a_ledger_says_so(verb: str) -> None:
-    async with talking(None) as (_, talk):
+async def test_gateway_without_a_ledger_says_so(ledger: Ledger, verb: str) -> None:
+    async with talking(ledger, at_hand=False) as (_, talk):
         assert (await talk.ask(verb))["kind"] == "unavailable"

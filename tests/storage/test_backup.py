@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 import stat
@@ -232,6 +233,23 @@ def test_two_backups_do_not_write_one_file(source: Path, target: Path) -> None:
         with pytest.raises(BackupError, match="another backup"), new_file(target, replace=False):
             pass
         assert partial.exists()
+
+
+def test_file_that_was_named_in_the_last_moment_is_not_written_over(
+    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partial = target.with_name(".copy.db.partial")
+    partial.write_bytes(b"a backup that is just done")
+
+    def named_before(fd: int, how: int) -> None:
+        # What the one who held it does between our opening it and our holding it.
+        partial.rename(target.with_name("done.db"))
+        partial.touch()
+
+    monkeypatch.setattr(fcntl, "flock", named_before)
+    with pytest.raises(BackupError, match="another backup"):
+        back_up(source, target)
+    assert target.with_name("done.db").read_bytes() == b"a backup that is just done"
 
 
 def test_half_copy_of_a_killed_process_is_written_over(source: Path, target: Path) -> None:
