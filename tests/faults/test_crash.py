@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 import shutil
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import cycle, islice
+
+import pytest
 
 from tests.cli.sites import LIMIT_S
 from tests.faults.books import Books, ids_of
@@ -17,6 +20,7 @@ from tests.faults.load import Call, Load
 from tests.faults.serving import PASSED, Installation, Serving, module, rounds
 
 CRASHES = rounds(3, 56)
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="open files are found in /proc")
 SHORT = ("in-commit", "journal", "after-commit")
 
 

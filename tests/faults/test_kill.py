@@ -26,7 +26,7 @@ class Round:
     Attributes:
         seconds: how long it was called.
         in_flight: calls that ran when it was killed.
-        back_s: from the kill until another one had answered a call.
+        back_s: from the start of the next process until it had answered a call.
         known: the request ids that were in the ledger before.
         others: those of calls that are not the load's.
     """
@@ -72,12 +72,11 @@ async def killed_and_started_again(site: Installation, known: frozenset[str]) ->
         load.start()
         await asyncio.sleep(SECONDS + random.random())
         in_flight, seconds = load.open, time.monotonic() - begun
-        killed = time.monotonic()
         await served.kill()
         await load.finish()
     async with site.serving() as again:
         first = await again.call()
-        back_s = time.monotonic() - killed
+        back_s = time.monotonic() - again.begun
         await again.written()
         books = Books.open(site.database)
     assert first.ok

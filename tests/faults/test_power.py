@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from tests.faults.vendor import QuickVendor
 ROUNDS = rounds(1, 5)
 # Files of the journal are deleted for the first time after some two seconds.
 SECONDS = rounds(2.5, 6.0)
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="open files are found in /proc")
 RATE = 150
 # What reached the disk of SQLite's files: what was synced, or all that was written.
 DATABASE = rounds(("late",), ("late", "early"))
