@@ -97,7 +97,7 @@ async def import_rows(database: Database, rows: Sequence[UsageRow]) -> int:
 
 def hour_of(unix: float) -> str:
     """Return the hour in which something began, as reports show it: 2030-12-31T23:00Z."""
-    return f"{datetime.fromtimestamp(unix, UTC):%Y-%m-%dT%H}:00Z"
+    return f"{datetime.fromtimestamp(int(unix), UTC):%Y-%m-%dT%H}:00Z"
 
 
 def _record(row: UsageRow, day: str) -> tuple[Any, ...]:

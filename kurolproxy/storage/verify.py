@@ -14,7 +14,6 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -24,6 +23,7 @@ from kurolproxy.storage.findings import MOST_IDS, Difference, Findings, plain, t
 from kurolproxy.storage.lane import Queries
 from kurolproxy.storage.rows import UsageRow, checksum, encode_row
 from kurolproxy.storage.usage import COUNTERS, LARGEST_SUM, hour_of
+from kurolproxy.storage.verify_sums import ZEROS, Sums, Values, unlike
 
 QUERY_LIMIT_S: Final = 0.6
 """Of one query; at most three of them share a transaction."""
@@ -41,74 +41,12 @@ _FETCH: Final = (
 )
 _ADDED: Final = ", ".join(COUNTERS)
 _SUMS: Final = ", ".join(f"sum({each})" for each in COUNTERS)
-_ZEROS: Final = (0,) * len(COUNTERS)
 _FLAGS: Final[Mapping[Any, Any]] = {0: False, 1: True}
 _BEFORE_ALL: Final = float("-inf")
 # Seconds of an hour: what is this near to its end may be rounded into the next.
 _NEAR_THE_NEXT: Final = 3599.999
 
 T = TypeVar("T")
-Values = tuple[Any, ...]
-"""Columns of a row, or the place of a line in a table of sums."""
-
-
-@dataclass(slots=True)
-class _Suspects:
-    """Rows with a wrong checksum of one place: how many, and the ids of the first."""
-
-    count: int = 0
-    ids: list[str] = field(default_factory=list)
-
-    def add(self, id_: str) -> None:
-        self.count += 1
-        if len(self.ids) < MOST_IDS:
-            self.ids.append(id_)
-
-
-@dataclass(slots=True)
-class _Sums:
-    """One table of sums, and what the rows say instead.
-
-    Attributes:
-        lines: place -> what the table has, in the order of ``COUNTERS``.
-        last: the number of the last row that counts.
-        added: place -> the sums of the rows.
-        suspects: place -> rows that were changed.
-    """
-
-    lines: dict[Values, Values]
-    last: int
-    added: dict[Values, list[int]] = field(default_factory=dict)
-    suspects: dict[Values, _Suspects] = field(default_factory=dict)
-
-    def add(self, place: Values, figures: Values) -> None:
-        """Add the figures of a row: what ``COUNTERS`` name but for the requests."""
-        sums = self.added.get(place)
-        if sums is None:
-            sums = self.added[place] = [0] * len(COUNTERS)
-        prompt, completion, cache_read, cache_write, reasoning, charged, estimated = figures
-        sums[0] += 1
-        sums[1] += prompt
-        sums[2] += completion
-        sums[3] += cache_read
-        sums[4] += cache_write
-        sums[5] += reasoning
-        sums[6] += charged
-        sums[7] += estimated
-
-    def suspect(self, place: Values, id_: str) -> None:
-        """Note a row that was changed."""
-        self.suspects.setdefault(place, _Suspects()).add(id_)
-
-    def unlike(self) -> Iterator[tuple[Values, dict[str, tuple[Any, Any]]]]:
-        """Yield each place whose line is not the sum of its rows, and the figures."""
-        lines, added = self.lines, self.added
-        unlike = [place for place, line in lines.items() if line != tuple(added.get(place, ()))]
-        for place in sorted({*unlike, *(added.keys() - lines.keys())}, key=repr):
-            sums = tuple(min(each, LARGEST_SUM) for each in added.get(place, _ZEROS))
-            figures = _unlike(lines.get(place, _ZEROS), sums)
-            if figures:
-                yield place, figures
 
 
 class LedgerCheck:
@@ -187,11 +125,11 @@ class LedgerCheck:
             )
         )
         for place in sorted(daily.keys() | hourly.keys(), key=repr):
-            line, sums = daily.get(place, _ZEROS), hourly.get(place, _ZEROS)
+            line, sums = daily.get(place, ZEROS), hourly.get(place, ZEROS)
             # What was clamped in one of them says less than was counted.
             figures = {
                 name: pair
-                for name, pair in _unlike(line, sums).items()
+                for name, pair in unlike(line, sums).items()
                 if not any(isinstance(each, int) and each >= LARGEST_SUM for each in pair)
             }
             if figures:
@@ -209,7 +147,7 @@ class LedgerCheck:
     def _check_day(self, day: Any, found: Findings) -> None:
         """Check the rows of a day, and its sums against them."""
         sql = f"SELECT hour, model, {_ADDED} FROM usage_hourly WHERE day = ?"
-        hourly = self._snapshot(lambda: _Sums(_lines(self._read(sql, [day]), 2), self._last_row()))
+        hourly = self._snapshot(lambda: Sums(_lines(self._read(sql, [day]), 2), self._last_row()))
         after: Any = _BEFORE_ALL
         while after is not None:
             until = self._slice_end(day, after)
@@ -240,10 +178,10 @@ class LedgerCheck:
         ]
         return min((each for (each,) in found), key=_rank, default=None)
 
-    def _daily_sums(self, day: Any, after: Any, until: Any) -> _Sums:
+    def _daily_sums(self, day: Any, after: Any, until: Any) -> Sums:
         where, values = _between(day, after, until)
         sql = f"SELECT account_id, key_id, model, {_ADDED} FROM usage_daily WHERE {where}"
-        return _Sums(_lines(self._read(sql, values), 3), self._last_row())
+        return Sums(_lines(self._read(sql, values), 3), self._last_row())
 
     def _numbers(self, day: Any, after: Any, until: Any, last: int) -> Iterator[list[int]]:
         """Yield the numbers of the rows of a slice, some at a time, from the index alone."""
@@ -270,7 +208,7 @@ class LedgerCheck:
             wanted = numbers[at : at + _CHUNK]
             yield self._read(_FETCH, [json.dumps(wanted)])
 
-    def _take(self, day: Any, rows: list[Values], daily: _Sums, hourly: _Sums) -> None:
+    def _take(self, day: Any, rows: list[Values], daily: Sums, hourly: Sums) -> None:
         """Check the checksums of some rows, and add them up."""
         for values in rows:
             figures, expected = values[11:18], values[21]
@@ -306,7 +244,7 @@ class LedgerCheck:
 
     # --- differences ------------------------------------------------------------------
 
-    def _compare_daily(self, day: Any, daily: _Sums, found: Findings) -> None:
+    def _compare_daily(self, day: Any, daily: Sums, found: Findings) -> None:
         for place, figures in daily.unlike():
             if found.full:
                 found.not_listed += 1
@@ -330,7 +268,7 @@ class LedgerCheck:
                 )
             )
 
-    def _compare_hourly(self, day: Any, hourly: _Sums, found: Findings) -> None:
+    def _compare_hourly(self, day: Any, hourly: Sums, found: Findings) -> None:
         for place, figures in hourly.unlike():
             hour, model = map(plain, place)
             where, values = "started_at >= ? AND started_at < ? AND model = ?", _bounds(*place)
@@ -350,7 +288,7 @@ class LedgerCheck:
             )
 
     def _concerned(
-        self, day: Any, sums: _Sums, place: Values, where: str, values: Sequence[Any]
+        self, day: Any, sums: Sums, place: Values, where: str, values: Sequence[Any]
     ) -> tuple[int, list[str]]:
         """Return how many requests a difference concerns, and the ids of the first.
 
@@ -360,7 +298,7 @@ class LedgerCheck:
         suspects = sums.suspects.get(place)
         if suspects is not None:
             return suspects.count, suspects.ids
-        requests = sums.added.get(place, _ZEROS)[0]
+        requests = sums.added.get(place, ZEROS)[0]
         sql = (
             f"SELECT request_id FROM usage WHERE day = ? AND {where} AND rowid <= ?"
             f" ORDER BY checksum IS NOT NULL, rowid LIMIT {MOST_IDS}"
@@ -479,12 +417,6 @@ def as_date(day: Any) -> Any:
         return date.fromisoformat(day)
     except (TypeError, ValueError):
         return day
-
-
-def _unlike(line: Values, sums: Values) -> dict[str, tuple[Any, Any]]:
-    """Return the figures in which two lines differ, by their names."""
-    pairs = zip(COUNTERS, line, sums, strict=True)
-    return {name: (plain(has), plain(should)) for name, has, should in pairs if has != should}
 
 
 def _lines(rows: list[Values], width: int) -> dict[Values, Values]:

@@ -54,7 +54,7 @@ async def agrees(database: Database) -> bool:
     """Return whether the daily and the hourly sums are the sums of the rows."""
     counters = ", ".join(COUNTERS)
     summed = ", ".join(f"sum({each})" for each in COUNTERS[1:])
-    hour = "strftime('%Y-%m-%dT%H:00Z', started_at, 'unixepoch')"
+    hour = "strftime('%Y-%m-%dT%H:00Z', CAST(started_at AS INTEGER), 'unixepoch')"
     for table, place, of_rows in (
         ("usage_daily", "day, account_id, key_id, model", "day, account_id, key_id, model"),
         ("usage_hourly", "day, hour, model", f"day, {hour}, model"),

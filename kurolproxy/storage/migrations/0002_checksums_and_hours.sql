@@ -21,7 +21,7 @@ CREATE TABLE usage_hourly (
 ) WITHOUT ROWID;
 
 INSERT INTO usage_hourly
-    SELECT day, strftime('%Y-%m-%dT%H:00Z', started_at, 'unixepoch'), model, count(*),
+    SELECT day, strftime('%Y-%m-%dT%H:00Z', CAST(started_at AS INTEGER), 'unixepoch'), model, count(*),
         sum(prompt), sum(completion), sum(cache_read), sum(cache_write), sum(reasoning),
         sum(charged), sum(estimated)
     FROM usage GROUP BY 1, 2, 3;
