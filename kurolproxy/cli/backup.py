@@ -24,9 +24,9 @@ from kurolproxy.storage.database import Database
 from kurolproxy.storage.errors import StorageError
 from kurolproxy.storage.findings import Findings
 from kurolproxy.storage.journal import FOLDER
-from kurolproxy.storage.ledger import recover
 from kurolproxy.storage.lock import StateDirectory
 from kurolproxy.storage.reading import reading
+from kurolproxy.storage.recovery import recover
 from kurolproxy.storage.verify_journal import JournalCheck
 
 # The gateway takes a connection that is silent for a minute for one that is gone.

@@ -20,9 +20,9 @@ from kurolproxy.storage.accounts import AccountStore
 from kurolproxy.storage.database import Database
 from kurolproxy.storage.errors import StorageError, StoreError
 from kurolproxy.storage.journal import FOLDER
-from kurolproxy.storage.ledger import recover
 from kurolproxy.storage.lock import StateDirectory, drop_root_to
 from kurolproxy.storage.people import People
+from kurolproxy.storage.recovery import recover
 from kurolproxy.storage.reports import UsageReader
 
 Call = Callable[[str, Mapping[str, Any]], Any]

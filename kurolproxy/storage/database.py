@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import aiosqlite
 
-from kurolproxy.storage.errors import translating
+from kurolproxy.storage.errors import DatabaseMissing, translating
 from kurolproxy.storage.lane import CHECK_EVERY, Lane, Queries
 from kurolproxy.storage.migrate import prepare
 
@@ -75,6 +75,7 @@ class Database:
         self._writing = asyncio.Lock()
         self._reading = asyncio.Lock()
         self._transactions: set[asyncio.Task[Any]] = set()
+        self._opened = _identity(path)
 
     @classmethod
     async def open(
@@ -173,7 +174,14 @@ class Database:
 
         Raises:
             StorageError: as ``write``.
+            DatabaseMissing: somebody deleted the file, or put another in its place: what is
+                written goes to one that nobody will find again.
         """
+        if _identity(self.path) != self._opened:
+            raise DatabaseMissing(
+                f"{self.path.name} was deleted or replaced while the gateway runs: stop the"
+                " gateway, put back the file or a backup, and start again"
+            )
         if self.wal_bytes <= wal_limit_bytes:
             return await self._whole(self._in_turn(lambda db: _checkpoint(db, "PASSIVE")))
         async with self._reading:
@@ -260,6 +268,15 @@ async def _connect(path: Path, busy_timeout_s: float) -> aiosqlite.Connection:
     await connection.execute("PRAGMA foreign_keys = ON")
     await connection.execute(f"PRAGMA journal_size_limit = {_WAL_KEPT_BYTES}")
     return connection
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from another of the same name; None when there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _checkpoint(db: sqlite3.Connection, mode: str) -> bool:

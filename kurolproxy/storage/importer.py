@@ -49,9 +49,7 @@ async def import_piece(database: Database, file: JournalFile) -> None:
         return piece
 
     piece = await database.bulk(work)
-    file.imported = piece.end
-    file.rows += len(piece.rows)
-    file.damaged += piece.damaged
+    file.import_to(piece.end, rows=len(piece.rows), damaged=piece.damaged)
 
 
 def read_piece(path: Path, start: int, size: int, *, whole: bool) -> Piece:
@@ -65,10 +63,7 @@ def read_piece(path: Path, start: int, size: int, *, whole: bool) -> Piece:
     Raises:
         OSError: the file cannot be read.
     """
-    wanted = min(size - start, _PIECE_BYTES)
-    with path.open("rb") as stream:
-        stream.seek(start)
-        data = stream.read(wanted)
+    data = _data(path, start, min(size - start, _PIECE_BYTES))
     if not data:
         # It was longer when we began: what is gone cannot be read again.
         return Piece([], size, 1)
@@ -78,6 +73,19 @@ def read_piece(path: Path, start: int, size: int, *, whole: bool) -> Piece:
     if lines and lines[-1].damaged and not (whole and behind >= size) and len(lines) > 1:
         behind = lines.pop().start
     return _piece(lines, behind)
+
+
+def _data(path: Path, start: int, size: int) -> bytes:
+    """Return what stands in a file; nothing when somebody deleted it."""
+    try:
+        with path.open("rb") as stream:
+            stream.seek(start)
+            return stream.read(size)
+    except FileNotFoundError:
+        if path.parent.is_dir():
+            return b""
+        # A whole folder that is gone may come back.
+        raise
 
 
 def _piece(lines: Sequence[Line], end: int) -> Piece:

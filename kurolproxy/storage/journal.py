@@ -30,6 +30,8 @@ _FOLDER_MODE: Final = 0o700
 _FILE_MODE: Final = 0o600
 _SUFFIX: Final = ".log"
 _DAMAGED: Final = ".damaged"
+# Of a name; ours have 20. Longer ones are somebody else's, like everything without digits.
+_MOST_DIGITS: Final = 100
 
 
 class JournalFile:
@@ -39,7 +41,7 @@ class JournalFile:
         size: bytes that were written whole.
         lines: rows that were appended by this process.
         imported: bytes whose rows are committed in the database.
-        rows: how many these are.
+        rows: how many of ``lines`` these are, damaged ones included.
         begun_at: when the first row was appended; None while it is empty.
         closed: nothing is appended any more.
         synced: it is closed, and on the disk.
@@ -94,7 +96,30 @@ class JournalFile:
     @property
     def waiting(self) -> int:
         """Rows of this process that are not committed yet."""
-        return self.lines - self.rows if self.imported < self.size else 0
+        return self.lines - self.rows
+
+    @property
+    def deleted(self) -> bool:
+        """Whether somebody deleted it while it is open: nobody will find what it holds."""
+        return self._fd >= 0 and os.fstat(self._fd).st_nlink == 0
+
+    @property
+    def done(self) -> bool:
+        """Whether the database has all that it will ever hold, and it is on the disk."""
+        return self.synced and self.imported >= self.size
+
+    def import_to(self, end: int, *, rows: int, damaged: int) -> None:
+        """Note that everything before ``end`` is committed.
+
+        Args:
+            rows: that were read since the last call.
+            damaged: lines that were not.
+        """
+        self.imported = end
+        self.damaged += damaged
+        # How many rows were lost in a damaged place shows only at the end.
+        whole = end >= self.size
+        self.rows = self.lines if whole else min(self.rows + rows, self.lines)
 
     def end(self) -> None:
         """Append nothing more; the last line says that nothing is missing."""
@@ -158,13 +183,23 @@ class Journal:
         Raises:
             OSError: the folder cannot be used.
         """
-        self._folder.mkdir(mode=_FOLDER_MODE, exist_ok=True)
-        numbers = [int(each.stem) for each in self._folder.iterdir() if each.stem.isdigit()]
+        self._make_folder()
+        numbers = [int(each.stem) for each in self._folder.iterdir() if _numbered(each)]
         self._next = 1 + max(numbers, default=0)
         self.supply()
         self._current = self._spares.pop()
         if self._in_turn:
             self.supply()
+
+    def _make_folder(self) -> None:
+        if not self._folder.is_dir():
+            self._folder.mkdir(mode=_FOLDER_MODE)
+            sync_folder(self._folder.parent)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a file to append to."""
+        return self._current is not None
 
     @property
     def current(self) -> JournalFile:
@@ -185,6 +220,8 @@ class Journal:
         Raises:
             OSError: it cannot be made.
         """
+        # Whoever deleted it meanwhile need not start the gateway anew.
+        self._make_folder()
         made = JournalFile.make(self._folder / f"{self._next:020d}{_SUFFIX}")
         self._next += 1
         try:
@@ -196,9 +233,17 @@ class Journal:
         self._spares.append(made)
 
     def due(self, now: float, *, max_age_s: float, max_bytes: int) -> bool:
-        """Return whether the file that is appended to has grown too old or too large."""
-        begun = self.current.begun_at
-        return begun is not None and (now - begun >= max_age_s or self.current.size >= max_bytes)
+        """Return whether the file that is appended to is too old or too large, or deleted."""
+        current = self.current
+        return _is_old(current, now, max_age_s) or current.size >= max_bytes or current.deleted
+
+    def retire(self, now: float, *, max_age_s: float) -> list[JournalFile]:
+        """End the files that wait for their turn and are too old, or deleted; return them."""
+        old = [each for each in self._spares if each.deleted or _is_old(each, now, max_age_s)]
+        self._spares = [each for each in self._spares if each not in old]
+        for each in old:
+            each.end()
+        return old
 
     def turn(self, *, close: bool) -> JournalFile:
         """Append to another file from here on; there is one (``needs_supply``).
@@ -219,7 +264,10 @@ class Journal:
         return old
 
     def close(self) -> list[JournalFile]:
-        """End the files that are open; return them, those without rows deleted; blocks."""
+        """End the files that are open; return them, those without rows deleted; blocks.
+
+        For a moment only, and not to be called in a thread: nothing is appended meanwhile.
+        """
         found = [*self._spares, *([self._current] if self._current else [])]
         self._spares, self._current = [], None
         kept = []
@@ -237,9 +285,22 @@ class Journal:
 def files_of(folder: Path) -> Iterator[Path]:
     """Yield the files of a journal that may hold rows to import, oldest first."""
     if folder.is_dir():
-        yield from sorted(
-            each for each in folder.iterdir() if each.suffix == _SUFFIX and each.stem.isdigit()
-        )
+        yield from sorted(each for each in folder.iterdir() if _is_ours(each, _SUFFIX))
+
+
+def _is_old(file: JournalFile, now: float, max_age_s: float) -> bool:
+    return file.begun_at is not None and now - file.begun_at >= max_age_s
+
+
+def _numbered(path: Path) -> bool:
+    digits = path.stem
+    return digits.isascii() and digits.isdigit() and len(digits) <= _MOST_DIGITS
+
+
+def _is_ours(path: Path, suffix: str) -> bool:
+    """Return whether a path is a file of ours: others leave copies, folders and links."""
+    named = path.suffix == suffix and _numbered(path)
+    return named and path.is_file() and not path.is_symlink()
 
 
 def left_in(folder: Path) -> list[JournalFile]:
@@ -253,20 +314,27 @@ def left_in(folder: Path) -> list[JournalFile]:
 
 def damaged_files_of(folder: Path) -> list[Path]:
     """Return the files that were kept because lines of them were damaged."""
-    return sorted(folder.glob(f"*{_DAMAGED}"))
+    return sorted(each for each in folder.glob(f"*{_DAMAGED}") if _is_ours(each, _DAMAGED))
 
 
-def drop(file: JournalFile) -> None:
+def drop(file: JournalFile) -> bool:
     """Delete a file that is imported, or keep it under another name when it was damaged; blocks.
+
+    Returns:
+        whether it is kept: somebody may have deleted it.
 
     Raises:
         OSError: it is still there.
     """
     file.release()
-    if file.damaged:
-        file.path.rename(file.path.with_suffix(_DAMAGED))
-    else:
+    if not file.damaged:
         file.path.unlink(missing_ok=True)
+        return False
+    try:
+        file.path.rename(file.path.with_suffix(_DAMAGED))
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def sync_folder(folder: Path) -> None:

@@ -18,14 +18,8 @@ from pathlib import Path
 from kurolproxy.storage.database import Database
 from kurolproxy.storage.errors import DatabaseBusy, StorageError
 from kurolproxy.storage.importer import import_piece
-from kurolproxy.storage.journal import (
-    MAX_AGE_S,
-    MAX_BYTES,
-    Journal,
-    JournalFile,
-    drop,
-    left_in,
-)
+from kurolproxy.storage.journal import MAX_AGE_S, MAX_BYTES, Journal, JournalFile
+from kurolproxy.storage.recovery import drop_imported, recover
 from kurolproxy.storage.rows import UsageRow, cleaned, encode_row
 from kurolproxy.storage.troubles import Troubles
 
@@ -38,10 +32,12 @@ _WAL_LIMIT_BYTES = 64 * 1024 * 1024
 _MAX_HELD = 100_000
 # A database that stays locked for so many rows, some 400 MB of journal, counts as unwritable.
 _MAX_WAITING = 1_000_000
+# So many of the rows held in memory go to the journal in one turn of the loop.
+_HELD_AT_ONCE = 200
 # What is older than this should be out of the journal.
 _SETTLED_S = 60.0
+_BLOCKED = "another process reads the database without an end: journal and WAL grow"
 _CLOSE_TIMEOUT_S = 10.0
-_RECOVER_TIMEOUT_S = 5.0
 # A disk that takes longer is in trouble: the answer goes out, and others are refused.
 _DURABLE_TIMEOUT_S = 5.0
 
@@ -79,13 +75,21 @@ class Ledger:
         self._wal_limit_bytes = wal_limit_bytes
         self._clock = clock
         self._journal = Journal(folder, in_turn=strict)
-        # Files with rows that are not known to be safe in the database, oldest first.
+        # Files with rows that may not be in the database yet, oldest first; and those with
+        # none, which are deleted once the database is on the disk.
         self._files: list[JournalFile] = []
+        self._imported: list[JournalFile] = []
+        # Files that have to be synced.
+        self._unsynced: list[JournalFile] = []
+        # Rows of ``_files`` that are not in the database: every request asks.
+        self._journaled = 0
         # Encoded rows that the journal did not take.
         self._held: list[bytes] = []
         self._waiting: list[asyncio.Future[None]] = []
         self._oldest: float | None = None
         self._checkpoint_at = 0.0
+        # Since when no checkpoint was whole.
+        self._blocked_at: float | None = None
         self._troubles = Troubles(clock)
         self._importing = asyncio.Lock()
         self._pauses = 0
@@ -126,13 +130,13 @@ class Ledger:
         self._wake.set()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        for _ in range(1 + int(timeout_s / _IMPORT_INTERVAL_S)):
-            if await self.flush():
-                break
-            await asyncio.sleep(_IMPORT_INTERVAL_S)
-        for file in await asyncio.to_thread(self._journal.close):
-            with suppress(OSError):
-                await asyncio.to_thread(file.sync)
+        try:
+            await self._flush_within(timeout_s)
+        finally:
+            # Whatever goes wrong with the database: the journal is what the rows are safe in.
+            self._unsynced += self._journal.close()
+            await self._sync()
+            self._free_waiting(self._waiting)
         with suppress(StorageError, OSError):
             # Their last lines are left.
             await self._import_rows()
@@ -141,6 +145,12 @@ class Ledger:
             file.release()
         self._tell_what_is_left()
         return len(self._held)
+
+    async def _flush_within(self, timeout_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        while not await self.flush() and loop.time() < deadline:
+            await asyncio.sleep(_IMPORT_INTERVAL_S)
 
     def _tell_what_is_left(self) -> None:
         log = logging.getLogger(__name__)
@@ -176,18 +186,18 @@ class Ledger:
         try:
             async with asyncio.timeout(_DURABLE_TIMEOUT_S):
                 await written
-        except TimeoutError as error:
-            self._troubles.note("sync", error or TimeoutError(), self.pending)
+        except TimeoutError:
+            self._troubles.note("sync", TimeoutError("the disk takes too long"), self.pending)
 
     @property
     def damaged(self) -> int:
         """Lines of the journal that could not be read, at the start or since."""
-        return self._damaged + sum(file.damaged for file in self._files)
+        return self._damaged + sum(file.damaged for file in [*self._files, *self._imported])
 
     @property
     def pending(self) -> int:
         """Rows that are not in the database yet."""
-        return len(self._held) + sum(file.waiting for file in self._files)
+        return len(self._held) + self._journaled
 
     @property
     def oldest_pending_s(self) -> float:
@@ -222,7 +232,7 @@ class Ledger:
         Returns:
             whether they are committed now; else they stay and are tried again.
         """
-        self._journal_held()
+        await self._journal_held()
         wanted = [(file, file.size) for file in self._files]
         with suppress(StorageError, OSError):
             await self._import_rows()
@@ -244,7 +254,8 @@ class Ledger:
         """Return whether the journal holds nothing that is older than a minute."""
         now = self._clock()
         return all(
-            file.begun_at is not None and now - file.begun_at < _SETTLED_S for file in self._files
+            file.begun_at is not None and now - file.begun_at < _SETTLED_S
+            for file in [*self._files, *self._imported]
         )
 
     # --- the two tasks ------------------------------------------------------------------
@@ -268,30 +279,43 @@ class Ledger:
 
     async def _roll(self) -> None:
         """Put what the journal holds on the disk, when it is time or somebody waits for it."""
-        self._journal_held()
-        due = self._journal.due(self._clock(), max_age_s=self._max_age_s, max_bytes=MAX_BYTES)
-        files = [each for each in self._files if each.closed and not each.synced]
+        await self._journal_held()
+        now = self._clock()
+        self._unsynced += self._journal.retire(now, max_age_s=self._max_age_s)
+        due = self._journal.due(now, max_age_s=self._max_age_s, max_bytes=MAX_BYTES)
         waiting, self._waiting = self._waiting, []
         try:
             if due or waiting:
-                files.append(await self._turned(close=due))
-            for file in files:
-                await asyncio.to_thread(file.sync)
-            self._troubles.over("sync")
-        except OSError as error:
-            self._troubles.note("sync", error, self.pending)
+                self._unsynced.append(await self._turned(close=due))
+            await self._sync()
         finally:
-            for each in waiting:
-                if not each.done():
-                    each.set_result(None)
+            self._free_waiting(waiting)
         if self._journal.needs_supply:
             await self._supply()
+
+    async def _sync(self) -> None:
+        """Put files on the disk; those that cannot be put there stay in ``_unsynced``."""
+        files, self._unsynced = list(dict.fromkeys(self._unsynced)), []
+        for file in files:
+            try:
+                await asyncio.to_thread(file.sync)
+            except OSError as error:
+                self._unsynced.append(file)
+                self._troubles.note("sync", error, self.pending)
+        if files and not self._unsynced:
+            self._troubles.over("sync")
+
+    def _free_waiting(self, waiting: list[asyncio.Future[None]]) -> None:
+        for each in waiting:
+            if not each.done():
+                each.set_result(None)
 
     async def _turned(self, *, close: bool) -> JournalFile:
         """Return a file to sync: one that nothing is appended to, if there can be another."""
         if self._journal.needs_supply and not await self._supply():
             current = self._journal.current
-            current.begun_at = self._clock()
+            if current.begun_at is not None:
+                current.begun_at = self._clock()
             return current
         return self._journal.turn(close=close)
 
@@ -306,19 +330,43 @@ class Ledger:
 
     async def _import(self) -> None:
         """Import what there is, and let go of what is safe."""
+        if not self._pauses:
+            try:
+                await self._import_rows()
+            except (StorageError, OSError) as error:
+                busy = isinstance(error, DatabaseBusy)
+                self._troubles.note("busy" if busy else "import", error, self.pending)
+            else:
+                self._troubles.over("import", "busy")
+        if self._clock() >= self._checkpoint_at:
+            await self._try_to_let_go()
+
+    async def _try_to_let_go(self) -> None:
+        """Delete files that are safe, also while the disk is full: that makes room."""
         try:
-            await self._import_rows()
-            if self._clock() >= self._checkpoint_at:
-                await self._let_go()
+            safe = await self._let_go()
+        except DatabaseBusy:
+            safe = False
         except (StorageError, OSError) as error:
-            busy = isinstance(error, DatabaseBusy)
-            self._troubles.note("busy" if busy else "import", error, self.pending)
-        else:
-            self._troubles.over("import", "busy")
+            self._troubles.note("checkpoint", error, self.pending)
+            return
+        self._troubles.over("checkpoint")
+        now = self._clock()
+        if safe:
+            self._blocked_at = None
+            self._troubles.over("reader")
+        elif self._blocked_at is None:
+            self._blocked_at = now
+        elif now - self._blocked_at >= _SETTLED_S:
+            # No failure yet, but the disk fills up.
+            self._troubles.note("reader", DatabaseBusy(_BLOCKED), self.pending)
 
     # --- steps --------------------------------------------------------------------------
 
     def _append(self, encoded: bytes) -> bool:
+        if not self._journal.is_open:
+            logging.getLogger(__name__).error("a usage row came when the ledger was closed")
+            return False
         file = self._journal.current
         try:
             file.append(encoded)
@@ -328,76 +376,72 @@ class Ledger:
         if file.begun_at is None:
             file.begun_at = self._clock()
             self._files.append(file)
+        self._journaled += 1
         return True
 
-    def _journal_held(self) -> None:
-        """Try again what the journal did not take."""
-        if not self._held:
+    async def _journal_held(self) -> None:
+        """Try again what the journal did not take; others get their turn meanwhile."""
+        if not self._held or not self._journal.is_open:
             return
-        taken = 0
-        for encoded in self._held:
-            if not self._append(encoded):
-                break
-            taken += 1
-        del self._held[:taken]
-        if not self._held:
-            self._troubles.over("append")
+        while self._held:
+            some, taken = self._held[:_HELD_AT_ONCE], 0
+            while taken < len(some) and self._append(some[taken]):
+                taken += 1
+            del self._held[:taken]
+            if taken < len(some):
+                return
+            await asyncio.sleep(0)
+        self._troubles.over("append")
 
     async def _import_rows(self) -> None:
+        """Import the rows that were there before this call.
+
+        Raises:
+            StorageError: the database takes no more of them now.
+            OSError: a file cannot be read; the others were.
+        """
+        unreadable: OSError | None = None
         async with self._importing:
             started = self._clock()
             for file in list(self._files):
-                end = file.size
-                while file.imported < end and not self._pauses:
-                    await import_piece(self._database, file)
-            if not self._held:
+                try:
+                    await self._import_file(file)
+                except OSError as error:
+                    unreadable = error
+            if not (self._held or self._pauses or unreadable):
                 self._oldest = started if self.pending else None
+        if unreadable is not None:
+            raise unreadable
 
-    async def _let_go(self) -> None:
-        """Delete files of the journal whose rows are on the disk in the database."""
+    async def _import_file(self, file: JournalFile) -> None:
+        end = file.size
+        while file.imported < end and not self._pauses:
+            lines, waiting = file.lines, file.waiting
+            try:
+                await import_piece(self._database, file)
+            finally:
+                # Meanwhile others were appended, and counted.
+                appended = file.lines - lines
+                self._journaled += file.waiting - waiting - appended
+
+    async def _let_go(self) -> bool:
+        """Delete files of the journal whose rows are on the disk in the database.
+
+        Returns:
+            False when a reader kept the database from being put there.
+        """
         self._checkpoint_at = self._clock() + _LOOK_INTERVAL_S
-        done = [each for each in self._files if each.synced and each.imported >= each.size]
+        self._imported += [each for each in self._files if each.done]
+        self._files = [each for each in self._files if not each.done]
         if self.wal_bytes <= self._wal_limit_bytes:
-            if not done:
-                return
+            if not self._imported:
+                return True
             self._checkpoint_at = self._clock() + _CHECKPOINT_INTERVAL_S
         if not await self._database.checkpoint(wal_limit_bytes=self._wal_limit_bytes):
-            return
-        for file in done:
-            await _drop(file)
-            self._files.remove(file)
+            return False
+        while self._imported:
+            file = self._imported[0]
+            await drop_imported(file)
             self._damaged += file.damaged
-
-
-async def recover(database: Database, folder: Path) -> tuple[list[JournalFile], int]:
-    """Import what an earlier process left in the journal, and delete it.
-
-    Returns:
-        the files that are still there although all is imported, and how many lines of the
-        others could not be read.
-
-    Raises:
-        StorageError: the database does not take it; the journal stays.
-        OSError: the journal cannot be read.
-    """
-    files = await asyncio.to_thread(left_in, folder)
-    deadline = time.monotonic() + _RECOVER_TIMEOUT_S
-    for file in files:
-        while file.imported < file.size:
-            try:
-                await import_piece(database, file)
-            except DatabaseBusy:
-                if time.monotonic() > deadline:
-                    raise
-    if not files or not await database.checkpoint():
-        return files, 0
-    for file in files:
-        await _drop(file)
-    return [], sum(file.damaged for file in files)
-
-
-async def _drop(file: JournalFile) -> None:
-    if file.damaged:
-        text = "%d lines of the journal's %s could not be read; it is kept as %s.damaged"
-        logging.getLogger(__name__).error(text, file.damaged, file.path.name, file.path.stem)
-    await asyncio.to_thread(drop, file)
+            del self._imported[0]
+        return True

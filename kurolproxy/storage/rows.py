@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 from zlib import crc32
 
 import msgspec
@@ -28,6 +28,14 @@ _MOST_IN_A_FILE: Final = 0xFFFFF
 _ROW: Final = ord("u")
 _END: Final = ord("e")
 _LARGEST_LINE: Final = 1_000_000
+# The end of the year 9999, as far as dates go.
+_LAST_SECOND: Final = 253_402_300_799.0
+
+# Whatever a line holds that was not written by this version: what the database would
+# refuse is read as damage, or one row would hold up all others for ever.
+_Figure = Annotated[int, msgspec.Meta(ge=0, le=MAX_TOKENS_COUNTED)]
+_Id = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_Moment = Annotated[float, msgspec.Meta(ge=0.0, le=_LAST_SECOND)]
 
 
 class UsageRow(NamedTuple):
@@ -48,25 +56,25 @@ class UsageRow(NamedTuple):
 
     request_id: str
     day: date
-    started_at: float
-    account_id: int
+    started_at: _Moment
+    account_id: _Id
     key_id: str
     model: str
     upstream: str
     client_protocol: str
     upstream_protocol: str
-    status: int
+    status: _Figure
     outcome: str
-    prompt: int
-    completion: int
-    cache_read: int
-    cache_write: int
-    reasoning: int
-    charged: int
+    prompt: _Figure
+    completion: _Figure
+    cache_read: _Figure
+    cache_write: _Figure
+    reasoning: _Figure
+    charged: _Figure
     estimated: bool
     streamed: bool
-    duration_ms: int
-    ttft_ms: int | None
+    duration_ms: _Figure
+    ttft_ms: _Figure | None
 
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -77,12 +85,14 @@ def cleaned(row: UsageRow) -> UsageRow:
     """Return a row that JSON and the database can hold.
 
     Figures are from 0 to 10^9: SQLite turns an integer over 2^63 into a REAL without a
-    word. Texts have no lone surrogates: one such row would hold up all others.
+    word. Texts have no lone surrogates, and a moment is one of the years that dates have:
+    one row without would hold up all others.
     """
     return UsageRow(
         request_id=row.request_id,
         day=row.day,
-        started_at=row.started_at,
+        # In this order no number becomes 0, too.
+        started_at=min(max(0.0, row.started_at), _LAST_SECOND),
         account_id=row.account_id,
         key_id=_text(row.key_id),
         model=_text(row.model),
@@ -195,8 +205,8 @@ def _whole(data: bytes, at: int, start: int) -> Line | None:
     except ValueError:
         return None
     end = at + HEAD_BYTES + size
-    # The line feed is not looked at: a damaged one costs nothing.
-    if size > _LARGEST_LINE or end >= len(data):
+    # The line feed is not looked at: a damaged one costs nothing. Digits may have a sign.
+    if not 0 <= size <= _LARGEST_LINE or end >= len(data):
         return None
     encoded = data[at + HEAD_BYTES : end]
     if crc32(encoded, number) != told:
@@ -205,6 +215,6 @@ def _whole(data: bytes, at: int, start: int) -> Line | None:
         return Line(start + at, start + end + 1, number, last=True)
     try:
         row = _decode(encoded)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     return Line(start + at, start + end + 1, number, row)

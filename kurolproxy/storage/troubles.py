@@ -16,7 +16,7 @@ class Troubles:
     """
 
     # A database that is held by others for a while is no failure.
-    _HARMLESS = frozenset({"busy"})
+    _HARMLESS = frozenset({"busy", "reader"})
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -40,7 +40,9 @@ class Troubles:
         now = self._clock()
         if self._logged_at is None or now - self._logged_at >= _LOG_INTERVAL_S:
             self._logged_at, self._told = now, True
-            self._log.error("%d usage rows wait (%s): %s", rows, what, error or "it took too long")
+            # The exception itself is never false, its text may be.
+            text = str(error) or type(error).__name__
+            self._log.error("%d usage rows wait (%s): %s", rows, what, text)
 
     def over(self, *what: str) -> None:
         """Remember that something works again."""

@@ -18,7 +18,7 @@ from kurolproxy.cli import backup
 from kurolproxy.cli.backup import ending_properly
 from kurolproxy.cli.control import ControlClient
 from kurolproxy.server import control
-from kurolproxy.storage import ledger
+from kurolproxy.storage import recovery
 from kurolproxy.storage.rows import encode_row, line
 from tests.cli.sites import LIMIT_S, Site, call, told
 from tests.server.desks import Ledger, control_of
@@ -63,7 +63,7 @@ def test_rows_that_cannot_be_imported_are_told_and_the_copy_is_kept(
 ) -> None:
     site.account()
     left = leave_in_journal(site, "r1", "r2")
-    monkeypatch.setattr(ledger, "_RECOVER_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(recovery, "_RECOVER_TIMEOUT_S", 0.1)
     with closing(sqlite3.connect(site.state_dir / "kurolproxy.db", isolation_level=None)) as db:
         db.execute("BEGIN IMMEDIATE")
         result = site.run("backup", str(tmp_path / "copy.db"))

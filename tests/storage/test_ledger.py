@@ -14,7 +14,8 @@ import pytest
 
 from kurolproxy.storage.database import Database
 from kurolproxy.storage.journal import damaged_files_of, files_of
-from kurolproxy.storage.ledger import Ledger, recover
+from kurolproxy.storage.ledger import Ledger
+from kurolproxy.storage.recovery import recover
 from kurolproxy.storage.rows import read_lines
 from tests.storage.usage_rows import agrees, ids, row
 
@@ -148,7 +149,7 @@ async def test_damaged_line_is_counted_told_and_kept_and_costs_no_other(
 async def test_start_fails_and_the_journal_stays_while_the_database_is_locked(
     ledger: Ledger, database: Database, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kurolproxy.storage.ledger._RECOVER_TIMEOUT_S", 0.01)
+    monkeypatch.setattr("kurolproxy.storage.recovery._RECOVER_TIMEOUT_S", 0.01)
     ledger.add(row("r1"))
     with locked(database), pytest.raises(Exception, match="locked"):
         await recover(database, folder)
