@@ -76,6 +76,7 @@ class Gateway:
         self._clock = clock or Clock()
         self._closing = AsyncExitStack()
         self._lag = LoopLag(SWEEP_S)
+        self._told_days: tuple[date, ...] = ()
 
     async def start(self) -> None:
         """Open the state directory and the database, and serve.
@@ -217,6 +218,7 @@ class Gateway:
         deadlines.each_sweep(log.flush)
         deadlines.each_sweep(upstream.sweep)
         deadlines.each_sweep(self._lag.tick)
+        deadlines.each_sweep(self._tell_ignored_days)
         hosts = (
             urlsplit(each.base_url).hostname or "" for each in config.catalog.upstreams.values()
         )
@@ -275,6 +277,16 @@ class Gateway:
             self.state.log.event(
                 self._clock.unix(), "plan_missing", plan=plan, accounts=len(accounts)
             )
+
+    def _tell_ignored_days(self, _: float) -> None:
+        """Log a day that a wrong clock brought, once it is found out."""
+        ignored = self.state.admission.ignored_days
+        if ignored is self._told_days:
+            return
+        for day in ignored:
+            if day not in self._told_days:
+                self.state.log.event(self._clock.unix(), "clock_was_wrong", ignored=day.isoformat())
+        self._told_days = ignored
 
     def _register_gauges(self) -> None:
         state = self.state

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import shutil
 import subprocess
@@ -307,6 +308,29 @@ async def test_clock_that_jumps_neither_gives_an_allowance_twice_nor_holds_one_f
     assert len(set(booked)) == len(booked)
     if not restarted:
         assert told == ignored
+
+
+async def test_wrong_year_is_logged_once_when_the_clock_is_set_right(
+    fake: FakeUpstream, tmp_path: Path, http: aiohttp.ClientSession
+) -> None:
+    fake.always(answer(1_000))
+    wall = Wall("2026-03-02 12:00")
+    async with serving(configuration(fake.base_url, PLANS), tmp_path, wall.clock) as running:
+        key = await running.new_key("day")
+        for _ in range(3):
+            for moment in ("2026-03-02 12:00", "2099-01-01 12:00", "2026-03-02 12:00"):
+                wall.show(moment)
+                await standing(http, running, key)
+        await soon(lambda: "clock_was_wrong" in running.lines())
+        wall.show("2085-07-01 12:00")
+        await standing(http, running, key)
+        wall.show("2026-03-02 12:01")
+        await standing(http, running, key)
+        await soon(lambda: "2085-07-01" in running.lines())
+        told = [each for each in running.lines().splitlines() if "clock_was_wrong" in each]
+        status = running.gateway.status()
+    assert [json.loads(each)["ignored"] for each in told] == ["2099-01-01", "2085-07-01"]
+    assert status["ignored_days"] == ["2099-01-01", "2085-07-01"]
 
 
 async def test_start_with_a_wrong_clock_gives_no_second_allowance_when_it_is_set_right(
