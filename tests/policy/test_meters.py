@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -312,11 +313,12 @@ def test_allowance_that_comes_and_goes_while_calls_run_leaves_nothing_held() -> 
 
 def crowd(world: World, count: int, *, narrowing: bool = False, start: int = 0) -> list[Caller]:
     made = []
-    limits = {"daily_tokens": 900, "requests_per_minute": 9} if narrowing else {}
     for number in range(start, start + count):
         account = Account(1_000 + number, f"{number}@example.org", "", "user", "team")
         secret = f"secret {number}"
-        key = Key(f"k{number}", account.id, "", digest(secret), "", "", **limits)
+        key = Key(f"k{number}", account.id, "", digest(secret), "", "")
+        if narrowing:
+            key = replace(key, daily_tokens=900, requests_per_minute=9)
         world.keys.put(key, account)
         made.append(Caller(key, account))
     return made
