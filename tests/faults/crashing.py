@@ -25,6 +25,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from kurolproxy.__main__ import main
 
@@ -43,6 +44,12 @@ _PAGE = 4_096
 def die() -> None:
     """End at once, as by ``kill -9``."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def file_of(database: Any) -> Path:
+    """Return the file that SQLite was told to open, by its path or as a URI."""
+    parts = urlsplit(str(database))
+    return Path(unquote(parts.path) if parts.scheme == "file" else str(database))
 
 
 def in_journal(fd: int) -> bool:
@@ -75,14 +82,17 @@ class Trap:
         return self._left <= 0
 
 
-def short_of_space(path: Path) -> None:
+def short_of_space(path: Path, pages: range) -> None:
     """Let the kernel end this process in the middle of what it writes next.
 
     Whatever is written behind a place near the file's end is cut there, and the process
     gets SIGXFSZ for the rest.
+
+    Args:
+        pages: how far from the file's end that place is, one of them.
     """
     size = path.stat().st_size if path.exists() else 0
-    limit = max(size - _PAGE, 0) + random.randrange(4 * _PAGE)
+    limit = max(size + random.choice(pages) * _PAGE, 0) + random.randrange(_PAGE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
 
 
@@ -97,7 +107,7 @@ def connection(trap: Trap) -> type[sqlite3.Connection]:
     class Trapped(sqlite3.Connection):
         def __init__(self, database: Any, *args: Any, **options: Any) -> None:
             super().__init__(database, *args, **options)
-            self._path = Path(database)
+            self._path = file_of(database)
 
         def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
             if not threading.current_thread().name.startswith("ledger"):
@@ -105,13 +115,15 @@ def connection(trap: Trap) -> type[sqlite3.Connection]:
             if sql == "COMMIT":
                 return self._commit()
             if "wal_checkpoint" in sql and trap.now("in-checkpoint"):
-                short_of_space(self._path)
-            return super().execute(sql, *args)
+                short_of_space(self._path, range(-8, 0))
+            done = super().execute(sql, *args)
+            plenty_of_space()
+            return done
 
         def _commit(self) -> sqlite3.Cursor:
             trap.at("before-commit")
             if trap.now("in-commit"):
-                short_of_space(self._path.with_name(self._path.name + "-wal"))
+                short_of_space(self._path.with_name(self._path.name + "-wal"), range(-1, 3))
             done = super().execute("COMMIT")
             plenty_of_space()
             trap.at("after-commit")
@@ -126,9 +138,13 @@ def _wrap(trap: Trap) -> None:
     factory = connection(trap)
 
     def writing(fd: int, data: Any) -> int:
+        if not in_journal(fd):
+            return write(fd, data)
+        if resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY:
+            # The kernel is about to end this process: of no other file it writes a part.
+            die()
         done = write(fd, data)
-        if in_journal(fd):
-            trap.at("journal")
+        trap.at("journal")
         return done
 
     def syncing(fd: int) -> None:

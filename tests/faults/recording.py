@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from kurolproxy.__main__ import main
-from tests.faults.crashing import in_journal
+from tests.faults.crashing import file_of, in_journal
 
 _COPY = "kurolproxy.db"
 _LINKS = "links"
@@ -90,7 +90,7 @@ def _wrap(notes: Notes) -> None:
     class Noted(sqlite3.Connection):
         def __init__(self, database: Any, *args: Any, **options: Any) -> None:
             super().__init__(database, *args, **options)
-            self._path = Path(database)
+            self._path = file_of(database)
 
         def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
             if "wal_checkpoint" not in sql:
@@ -147,11 +147,12 @@ class Disk:
                 each.unlink()
             shutil.copyfile(self.folder / _COPY, state / "kurolproxy.db")
         journal = state / "journal"
-        there = {each.name for each in journal.iterdir()}
-        shutil.rmtree(journal)
-        journal.mkdir(mode=0o700)
+        there = {each.name: each for each in journal.glob("*.log")}
+        for each in there.values():
+            each.unlink()
         for name in self.names:
-            if name in there or whole_database:
+            # What is damaged is of an earlier cut, and on the disk for long.
+            if name.endswith(".log") and (name in there or whole_database):
                 data = (self.folder / _LINKS / name).read_bytes()
                 (journal / name).write_bytes(self._left(data, self.sizes.get(name, 0)))
 

@@ -52,7 +52,7 @@ class Full:
     def end(self) -> None:
         """Make room again: the other program's, and some more for what waited meanwhile."""
         (self.folder / "ballast").unlink()
-        _run("mount", "-o", "remount,size=4m", str(self.folder))
+        _run("mount", "-o", "remount,size=64m", str(self.folder))
 
 
 @dataclass(slots=True)

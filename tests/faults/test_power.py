@@ -13,7 +13,7 @@ import pytest
 
 from tests.faults.books import Books
 from tests.faults.conftest import Tell
-from tests.faults.load import Call
+from tests.faults.load import Call, Load
 from tests.faults.recording import Disk
 from tests.faults.serving import PASSED, TRANSLATED, Installation, module, rounds
 from tests.faults.vendor import QuickVendor
@@ -34,8 +34,8 @@ def begin(site: Installation, notes: Path) -> None:
     shutil.copyfile(site.database, notes / "kurolproxy.db")
 
 
-async def cut(site: Installation, notes: Path) -> tuple[list[Call], float]:
-    """Call a gateway and kill it; return its calls, and when it died."""
+async def cut(site: Installation, notes: Path) -> tuple[Load, float]:
+    """Call a gateway and kill it; return its load, and when it died."""
     begin(site, notes)
     async with site.serving(*module("recording", str(notes))) as served:
         load = served.load(PASSED, TRANSLATED, rate=RATE)
@@ -44,7 +44,7 @@ async def cut(site: Installation, notes: Path) -> tuple[list[Call], float]:
         died = asyncio.get_running_loop().time()
         await served.kill()
         await load.finish()
-    return load.calls, died
+    return load, died
 
 
 def oldest(calls: Sequence[Call], lost: Sequence[str]) -> float:
@@ -59,12 +59,13 @@ async def test_power_cut_costs_no_more_usage_than_was_promised(
 ) -> None:
     site.configure(vendor.base_url, ledger=f'durability = "{durability}"')
     for number in range(ROUNDS):
-        calls, died = await cut(site, site.folder / f"notes{number}")
+        load, died = await cut(site, site.folder / f"notes{number}")
         disk = Disk.of(site.folder / f"notes{number}")
         disk.after_the_cut(site.state_dir, whole_database=database == "early")
         async with site.serving() as served:
             await served.written()
             books = Books.open(site.database)
+        calls, failed = load.calls, load.failed
         lost = books.lost(calls)
         behind = max(0.0, died - oldest(calls, lost))
         tell(
@@ -73,5 +74,6 @@ async def test_power_cut_costs_no_more_usage_than_was_promised(
         )
         books.check()
         assert disk.sizes
+        assert failed == []
         # A disk that is busy with something else is none of ours.
         assert behind <= PROMISED_S[durability] + (durability == "normal") * disk.longest_sync_s

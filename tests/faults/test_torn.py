@@ -112,9 +112,11 @@ def test_changed_byte_costs_its_own_row_only(
             assert found == whole.ids, place
             continue
         number = whole.at(place)
-        assert found == whole.but(number), place
+        # White space at the end of a figure leaves it what it was.
+        harmless = damaged == 0 and found == whole.ids
+        assert harmless or found == whole.but(number), place
         # A line feed in its middle makes two of one damaged line.
-        assert 1 <= damaged <= 2 or number == ROWS, place
+        assert damaged <= 2, place
 
 
 def test_damage_at_the_border_of_a_piece_costs_its_own_row_only(tmp_path: Path) -> None:
