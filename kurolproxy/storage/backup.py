@@ -156,6 +156,9 @@ class _Watch:
 def _may_be(path: Path, *, replace: bool) -> None:
     if path.is_dir():
         raise BackupError(f"{path} is a directory: name a file in it")
+    # A device or a pipe would be gone: root has both.
+    if path.exists() and not path.is_file():
+        raise BackupError(f"{path} is no ordinary file: name one")
     if path.exists() and not replace:
         raise BackupError(f"{path} exists already: name another file, or say --force")
 

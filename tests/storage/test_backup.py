@@ -228,6 +228,13 @@ def test_place_that_cannot_be_written_is_told(
         back_up(source, place(tmp_path))
 
 
+def test_what_is_no_file_is_never_replaced(source: Path, target: Path) -> None:
+    os.mkfifo(target)
+    with pytest.raises(BackupError, match="no ordinary file"):
+        back_up(source, target, replace=True)
+    assert target.is_fifo()
+
+
 def test_two_backups_do_not_write_one_file(source: Path, target: Path) -> None:
     with new_file(target, replace=False) as partial:
         with pytest.raises(BackupError, match="another backup"), new_file(target, replace=False):
