@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
-import shutil
-import subprocess
-import time
 from collections import Counter
 from contextlib import AsyncExitStack
 from datetime import UTC, date, datetime, timedelta
@@ -18,13 +14,11 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.cli.sites import Site
 from tests.conftest import Running, soon
 from tests.fakes.answers import Answer
 from tests.fakes.upstream import FakeUpstream, SeenRequest
-from tests.server.families import Got, ask, configuration, get, plan, request, rows
-from tests.server.test_races import answer
-from tests.server.walls import Noting, Wall, serving
+from tests.server.families import Got, ask, configuration, get, plan, rows
+from tests.server.walls import EACH, NO, YES, Noting, Wall, answer, duration_s, serving
 
 EVENING = date(2026, 3, 2)
 MORNING = date(2026, 3, 3)
@@ -106,8 +100,8 @@ async def test_each_call_across_midnight_is_billed_to_the_day_of_its_admission(
     charged: Counter[str] = Counter()
     for row in booked:
         charged[row["day"]] += row["charged"]
-    assert charged == {"2026-03-02": 18 * let_in, "2026-03-03": 18 * let_in}
-    assert (usage["day"], usage["daily_tokens"]["used"]) == ("2026-03-03", 18 * let_in)
+    assert charged == {"2026-03-02": EACH * let_in, "2026-03-03": EACH * let_in}
+    assert (usage["day"], usage["daily_tokens"]["used"]) == ("2026-03-03", EACH * let_in)
 
 
 async def test_load_that_never_stops_sees_one_allowance_before_midnight_and_one_after(
@@ -156,7 +150,6 @@ async def test_first_call_of_the_new_day_succeeds_after_a_day_that_was_used_up(
 
 # --- clocks that jump -------------------------------------------------------------------
 
-YES, NO = 200, 429
 # Every call uses up a whole day. Clock, answer, the day that counts; at the end the days
 # that are ignored. Restarted before each step it is the same, unless another answer stands
 # there: then the ledger's day of a fast clock is believed as soon as it is tomorrow.
@@ -259,14 +252,6 @@ RUNS = [
     *((f"{name}, restarted", *JUMPS[name], True) for name in list(JUMPS)[1:5]),
     ("forward 25 hours at night, restarted", LATE_RESTARTED, [], True),
 ]
-
-
-def duration_s(text: str) -> int:
-    """Return the seconds of a Go duration that has no sign."""
-    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(\d+)s", text)
-    assert found is not None
-    hours, minutes, seconds = (int(each or 0) for each in found.groups())
-    return hours * 3_600 + minutes * 60 + seconds
 
 
 @pytest.mark.parametrize(
@@ -402,75 +387,3 @@ async def test_requests_of_the_minute_know_nothing_of_the_wall_clock(
             assert (refused.status, refused.advice) == (NO, ("30", None))
         wall.now += 30
         assert (await ask(http, running, key, "openai-chat")).status == YES
-
-
-# --- the same with a process whose clock is another ---------------------------------------
-
-FAKETIME = shutil.which("faketime")
-# What the clock of the process shows; a line with "restart" ends it and starts it again.
-FAKED = [
-    ("2026-03-02 22:30:00", YES, "2026-03-02"),
-    ("2026-03-03 23:30:00", YES, "2026-03-03"),
-    ("2026-03-02 22:31:00", NO, "2026-03-03"),
-    ("restart", NO, "2026-03-03"),
-    ("2099-01-01 12:00:00", YES, "2099-01-01"),
-    ("2026-03-03 12:00:00", NO, "2026-03-03"),
-    ("2026-03-04 00:00:00", YES, "2026-03-04"),
-    ("2099-01-01 12:05:00", NO, "2099-01-01"),
-    ("restart", NO, "2099-01-01"),
-    ("2026-03-04 00:05:00", NO, "2026-03-04"),
-]
-
-
-def fake_clock(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the processes of this test read their wall clock from a file."""
-    assert FAKETIME is not None
-    found = subprocess.run(  # the path of the library is the system's affair
-        [FAKETIME, "-m", "-f", "+0", "printenv", "LD_PRELOAD"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    monkeypatch.setenv("LD_PRELOAD", found.stdout.strip())
-    monkeypatch.setenv("FAKETIME_TIMESTAMP_FILE", str(path))
-    monkeypatch.setenv("FAKETIME_NO_CACHE", "1")
-    monkeypatch.setenv("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-    monkeypatch.setenv("TZ", "UTC")
-
-
-@pytest.mark.skipif(FAKETIME is None, reason="needs faketime: install the package faketime")
-async def test_process_whose_clock_jumps_gives_no_allowance_twice(
-    fake: FakeUpstream,
-    tmp_path: Path,
-    http: aiohttp.ClientSession,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    fake.always(answer(1_000))
-    site = Site(tmp_path)
-    site.write(configuration(fake.base_url, PLANS))
-    await asyncio.to_thread(site.account, plan="day")
-    key = (await asyncio.to_thread(site.key))["key"]
-    clock = tmp_path / "clock"
-    clock.write_text(f"@{FAKED[0][0]}\n")
-    fake_clock(clock, monkeypatch)
-    seen = []
-    async with AsyncExitStack() as stack:
-        served = await stack.enter_async_context(site.serving())
-        for moment, _, _ in FAKED:
-            if moment == "restart":
-                await stack.aclose()
-                served = await stack.enter_async_context(site.serving())
-            else:
-                (tmp_path / "next").write_text(f"@{moment}\n")
-                (tmp_path / "next").replace(clock)
-            path, body = request("openai-chat", "m-chat")
-            headers = {"authorization": f"Bearer {key}"}
-            begun = time.monotonic()
-            async with http.post(served.base_url + path, json=body, headers=headers) as got:
-                await got.read()
-            async with http.get(f"{served.base_url}/v1/usage", headers=headers) as usage:
-                seen.append((moment, got.status, (await usage.json())["day"]))
-            assert time.monotonic() - begun < 10
-            left = duration_s(got.headers["x-ratelimit-reset-tokens"])
-            assert 0 < left <= 2 * 86_400
-    assert seen == FAKED

@@ -27,11 +27,9 @@ from tests.server.families import (
     plan,
     rows,
 )
-from tests.server.walls import Noting, Wall, serving
+from tests.server.walls import EACH, Noting, Wall, answer, serving
 
 AT_ONCE = 1_000
-# What the vendor tells, and so what each call is charged.
-EACH = 18
 PLANS = "".join(
     (
         plan("minute", requests_per_minute=60),
@@ -41,29 +39,6 @@ PLANS = "".join(
         plan("agent", daily_tokens=50_000),
     )
 )
-
-
-def answer(tokens: int = EACH) -> Answer:
-    return json_answer(
-        {
-            "id": "1",
-            "object": "chat.completion",
-            "created": 1,
-            "model": "plain",
-            "choices": [
-                {
-                    "index": 0,
-                    "message": {"role": "assistant", "content": "hi"},
-                    "finish_reason": "stop",
-                }
-            ],
-            "usage": {
-                "prompt_tokens": tokens - 10,
-                "completion_tokens": 10,
-                "total_tokens": tokens,
-            },
-        }
-    )
 
 
 async def crowd(running: Running, key: str, *, count: int = AT_ONCE, cap: int = 10) -> list[Got]:

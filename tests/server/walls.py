@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, date, datetime
@@ -13,6 +14,12 @@ from kurolproxy.config.load import parse
 from kurolproxy.server.exchange import Exchange
 from kurolproxy.server.state import Clock
 from tests.conftest import Running, new_key
+from tests.fakes.answers import Answer, json_answer
+
+YES, NO = 200, 429
+"""Let in, and refused."""
+EACH = 18
+"""What the vendor tells of a call, and so what it is charged."""
 
 
 class Wall:
@@ -76,3 +83,35 @@ async def serving(text: str, folder: Path, clock: Clock) -> AsyncIterator[Runnin
             yield Running(gateway, f"http://{host}:{port}", key, folder / "log")
         finally:
             await gateway.stop()
+
+
+def answer(tokens: int = EACH) -> Answer:
+    """Answer one Chat call that cost so many tokens."""
+    return json_answer(
+        {
+            "id": "1",
+            "object": "chat.completion",
+            "created": 1,
+            "model": "plain",
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {"role": "assistant", "content": "hi"},
+                    "finish_reason": "stop",
+                }
+            ],
+            "usage": {
+                "prompt_tokens": tokens - 10,
+                "completion_tokens": 10,
+                "total_tokens": tokens,
+            },
+        }
+    )
+
+
+def duration_s(text: str) -> int:
+    """Return the seconds of a Go duration that has no sign."""
+    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(\d+)s", text)
+    assert found is not None
+    hours, minutes, seconds = (int(each or 0) for each in found.groups())
+    return hours * 3_600 + minutes * 60 + seconds
