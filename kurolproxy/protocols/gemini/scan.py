@@ -30,6 +30,8 @@ from kurolproxy.protocols.gemini.usage import read_usage
 from kurolproxy.sse import frames
 from kurolproxy.tokens import Usage, unweighed
 
+# Bytes of what comes from the end on, until the usage does.
+_MOST_HELD = 1_048_576
 _NO_WORDS = "the upstream sent an error without a message"
 _MODEL = b"modelVersion"
 # A figure of the usage; inside a text the quotation mark would be escaped.
@@ -49,8 +51,9 @@ class GeminiScanner:
 
     States: beginning (each frame is read, until the first content; all the way when several
     answers were asked for) -> running (a piece is read only when a byte test finds something
-    in it) -> ending (a reason came without usage: each frame is read again) -> over
-    (``finished`` or ``failure``; nothing more goes out).
+    in it) -> ending (a reason came without usage: each frame is read again, and held, for the
+    client takes the reason as the end, and nothing is booked yet) -> over (``finished`` or
+    ``failure``; nothing more goes out).
 
     Args:
         public_model: what the client wrote; it stands in every frame that names a model.
@@ -78,6 +81,8 @@ class GeminiScanner:
         self._open: set[int] = set()
         self._ended: set[int] = set()
         self._blocked = False
+        self._held: list[bytes] = []
+        self._held_bytes = 0
         self._envelope = 0
         self._usage: Usage | None = None
         # The last piece that told the usage, not yet decoded.
@@ -110,9 +115,15 @@ class GeminiScanner:
 
     def close(self) -> bytes:
         """The upstream ended: that is the end of an answer that said why; it has no mark."""
-        if self.failure is None and (self._blocked or (self._ended and not self._open)):
-            self.finished = self.content = True
-        return b""
+        if self.failure is not None or not self._ends:
+            return b""
+        self.finished = self.content = True
+        return b"".join(self._held)
+
+    @property
+    def _ends(self) -> bool:
+        """Whether a reason came, and no answer goes on."""
+        return self._blocked or (bool(self._ended) and not self._open)
 
     def _pass(self, piece: bytes) -> bytes:
         told = piece.count(b'"candidates"')
@@ -129,11 +140,25 @@ class GeminiScanner:
         for frame in frames(piece):
             out = self._frame(frame)
             same = same and out is frame
-            kept.append(out)
-            if self.finished or self.failure is not None:
+            if self.failure is not None:
+                break
+            if self._ends and not self.finished and self._hold(out):
+                same = False
+                continue
+            kept += [*self._held, out]
+            self._held.clear()
+            if self.finished:
                 break
         whole = b"".join(kept)
         return piece if same and len(whole) == len(piece) else whole
+
+    def _hold(self, frame: bytes) -> bool:
+        """Hold a frame, or say that the answer is over: who goes on so long tells no usage."""
+        self._held_bytes += len(frame)
+        self.finished = self._held_bytes > _MOST_HELD
+        if not self.finished:
+            self._held.append(frame)
+        return not self.finished
 
     def _frame(self, frame: bytes) -> bytes:
         """Return what the client gets of one frame."""
@@ -220,8 +245,8 @@ class GeminiArrayScanner(GeminiScanner):
         """The upstream ended: return the end of the array when the answer is whole."""
         if self.finished:
             return b""
-        super().close()
-        return self._ending()
+        rest = frames(super().close())
+        return b"".join(map(self._element, rest)) + self._ending()
 
     def error(self, error: GatewayError, request_id: str, answer: AnswerContext) -> bytes:
         """Return an error as the last element, and the end of the array."""

@@ -198,16 +198,55 @@ def test_answer_is_over_when_its_reason_came_with_the_usage() -> None:
     assert scanner.finished
 
 
-def test_reason_without_usage_waits_for_the_end() -> None:
+REASON = frame(response({"text": "z"}, reason="STOP"))
+LATE_USAGE = frame({"candidates": [], "usageMetadata": USAGE, "modelVersion": "up"})
+
+
+def test_reason_without_usage_is_held_until_it_can_be_booked() -> None:
     scanner = GeminiScanner("up", PassFacts())
-    for piece in (words("a"), frame(response({"text": ""}, reason="STOP"))):
-        assert scanner.feed(piece) is piece
-    assert not scanner.finished
-    late = frame({"candidates": [], "usageMetadata": USAGE, "modelVersion": "up"})
-    assert scanner.feed(late) is late
-    assert scanner.close() == b""
+    assert scanner.feed(words("a") + REASON) == words("a")
+    assert (scanner.content, scanner.finished) == (True, False)
+    assert scanner.feed(b"data: {}\n\n") == b""
+    assert scanner.feed(LATE_USAGE) == REASON + b"data: {}\n\n" + LATE_USAGE
     assert scanner.finished
     assert scanner.usage == Usage(5, 7)
+
+
+@pytest.mark.parametrize("kind", [GeminiScanner, GeminiArrayScanner])
+def test_reason_without_usage_goes_out_when_the_upstream_ends(kind: type[GeminiScanner]) -> None:
+    scanner = kind("up", PassFacts())
+    first = scanner.feed(words("a"))
+    assert scanner.feed(REASON) == b""
+    last = scanner.close()
+    assert scanner.finished
+    if kind is GeminiScanner:
+        assert last == REASON
+    else:
+        assert len(json.loads(first + last)) == 2
+
+
+def test_held_end_never_goes_out_before_an_error() -> None:
+    scanner = GeminiScanner("up", PassFacts())
+    assert scanner.feed(words("a") + REASON + frame(ERROR)) == words("a")
+    assert scanner.close() == b""
+    assert (scanner.failure, scanner.finished) == ("gone", False)
+
+
+def test_end_is_not_held_for_another_answer_that_begins_late() -> None:
+    scanner = GeminiScanner("up", PassFacts(n=2))
+    assert scanner.feed(candidate(0, "STOP")) == b""
+    assert scanner.feed(candidate(1)) == candidate(0, "STOP") + candidate(1)
+    assert scanner.feed(candidate(1, "STOP", USAGE)) == b""
+    assert scanner.close() == candidate(1, "STOP", USAGE)
+
+
+def test_who_goes_on_behind_the_end_is_not_held_without_an_end() -> None:
+    scanner = GeminiScanner("up", PassFacts())
+    long = words("b" * 300_000)
+    assert [scanner.feed(each) for each in (REASON, long, long, long)] == [b""] * 4
+    assert scanner.feed(long) == REASON + long * 4
+    assert scanner.finished
+    assert scanner.feed(long) == b""
 
 
 def test_answer_without_a_reason_is_not_finished() -> None:
