@@ -261,6 +261,12 @@ class Exchange:
         if self.state.log.wants(error=outcome != "ok"):
             self.state.log.request(self.started_unix, self._line(usage, outcome, duration))
 
+    async def on_disk(self) -> None:
+        """Wait until the row of a settled call survives a power cut, if the ledger is strict."""
+        usage = self.state.usage
+        if usage.strict and self.grant is not None and self.booked:
+            await usage.durable()
+
     def _usage(self) -> tuple[Usage, bool]:
         progress = self.progress
         if not (progress.finished or progress.content or (self.gone and progress.sent)):

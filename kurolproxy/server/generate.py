@@ -78,9 +78,12 @@ async def attend(exchange: Exchange, story: Callable[[Exchange], Awaitable[Writt
         )
         exchange.error = Internal("The gateway failed; the operator finds this id in its log.")
     finally:
-        exchange.settle()
         state.deadlines.remove(exchange.watch)
         state.bodies.give_back(exchange.body_size)
+        # Last: a fault in it keeps nothing of the above.
+        exchange.settle()
+    # What came before the error is charged, too.
+    await exchange.on_disk()
     return exchange.refuse(exchange.error)
 
 

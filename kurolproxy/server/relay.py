@@ -196,7 +196,7 @@ class Relay:
     async def finish(self) -> Written:
         """End the answer; its last bytes wait for the disk where the ledger is strict."""
         if self._last is not None:
-            await self._exchange.state.usage.durable()
+            await self._exchange.on_disk()
             self._give(self._last, flush=True)
         return self.out.end()
 
@@ -291,8 +291,7 @@ async def whole_answer(
     progress.content = progress.finished = True
     progress.emitted_bytes = whole.emitted_bytes
     exchange.settle()
-    if exchange.state.usage.strict:
-        await exchange.state.usage.durable()
+    await exchange.on_disk()
     written = exchange.answer(whole.body)
     await written_out(exchange)
     return written
