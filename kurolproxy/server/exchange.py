@@ -251,8 +251,13 @@ class Exchange:
         if self.settled:
             return
         self.settled = True
-        usage, estimated = self._usage()
-        charged = self._close_grant(usage)
+        try:
+            usage, estimated = self._usage()
+            charged = self._close_grant(usage)
+        finally:
+            # Whatever fails there, nothing stays reserved; a grant that was closed stays closed.
+            if self.grant is not None:
+                self.grant.settle(0)
         duration = self.state.clock.now() - self.started
         outcome = self._outcome()
         if self.grant is not None and self.booked:

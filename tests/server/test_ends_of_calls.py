@@ -469,3 +469,24 @@ async def test_absurd_usage_of_a_failed_attempt_is_counted_too(
     assert (await world.ask(model="f-chat")).status == 200
     counted = metric(running, "kurol_clamped_usage_total", 'upstream="first-chat"')
     assert counted == 1
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_fault_of_ours_in_the_settlement_leaves_nothing_reserved(
+    stream: bool,
+    running: Running,
+    fake: FakeUpstream,
+    http: aiohttp.ClientSession,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("a fault of ours")
+
+    monkeypatch.setattr("kurolproxy.server.exchange.booked", fail)
+    world = World(http, running, fake, "openai-chat", stream, await running.new_key("day"))
+    fake.answer(world.says())
+    with contextlib.suppress(aiohttp.ClientError):
+        await world.ask()
+    admission = running.gateway.state.admission
+    await soon(lambda: not admission.running)
+    assert admission.reserved == 0
