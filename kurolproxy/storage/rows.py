@@ -88,6 +88,8 @@ def cleaned(row: UsageRow) -> UsageRow:
     word. Texts have no lone surrogates, and a moment is one of the years that dates have:
     one row without would hold up all others.
     """
+    if _is_clean(row):
+        return row
     return UsageRow(
         request_id=row.request_id,
         day=row.day,
@@ -111,6 +113,23 @@ def cleaned(row: UsageRow) -> UsageRow:
         streamed=row.streamed,
         duration_ms=_clamp(row.duration_ms),
         ttft_ms=None if row.ttft_ms is None else _clamp(row.ttft_ms),
+    )
+
+
+def _is_clean(row: UsageRow) -> bool:
+    """Return whether nothing is to be changed: nearly always, and found in a third of the time."""
+    return (
+        (row.key_id + row.model + row.upstream + row.outcome).isascii()
+        and 0.0 <= row.started_at <= _LAST_SECOND
+        and 0 <= row.prompt <= MAX_TOKENS_COUNTED
+        and 0 <= row.completion <= MAX_TOKENS_COUNTED
+        and 0 <= row.cache_read <= MAX_TOKENS_COUNTED
+        and 0 <= row.cache_write <= MAX_TOKENS_COUNTED
+        and 0 <= row.reasoning <= MAX_TOKENS_COUNTED
+        and 0 <= row.charged <= MAX_TOKENS_COUNTED
+        and 0 <= row.status <= MAX_TOKENS_COUNTED
+        and 0 <= row.duration_ms <= MAX_TOKENS_COUNTED
+        and (row.ttft_ms is None or 0 <= row.ttft_ms <= MAX_TOKENS_COUNTED)
     )
 
 
