@@ -149,7 +149,9 @@ class Ledger:
     async def _flush_within(self, timeout_s: float) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
-        while not await self.flush() and loop.time() < deadline:
+        while not await self.flush():
+            if loop.time() >= deadline:
+                return
             await asyncio.sleep(_IMPORT_INTERVAL_S)
 
     def _tell_what_is_left(self) -> None:

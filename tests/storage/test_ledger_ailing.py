@@ -73,6 +73,12 @@ async def waiter(ledger: Ledger) -> asyncio.Task[None]:
     return task
 
 
+def left_behind(folder: Path, data: bytes) -> None:
+    """Leave a file of the journal as a process that was killed does."""
+    folder.mkdir()
+    (folder / f"{1:020}.log").write_bytes(data)
+
+
 # --- rows that the database would refuse ------------------------------------------------
 
 
@@ -94,10 +100,8 @@ def forged(row_: UsageRow, number: int) -> bytes:
 async def test_row_that_the_database_would_refuse_holds_up_no_other(
     fields: dict[str, object], database: Database, folder: Path
 ) -> None:
-    folder.mkdir()
     lines = [row("a"), row("b")._replace(**fields), row("c")]
-    data = b"".join(forged(each, number) for number, each in enumerate(lines))
-    (folder / f"{1:020}.log").write_bytes(data)
+    left_behind(folder, b"".join(forged(each, number) for number, each in enumerate(lines)))
     left, damaged = await recover(database, folder)
     assert (left, damaged) == ([], 1)
     assert await ids(database) == ["a", "c"]
@@ -105,9 +109,8 @@ async def test_row_that_the_database_would_refuse_holds_up_no_other(
 
 
 async def test_text_that_is_none_is_damage(database: Database, folder: Path) -> None:
-    folder.mkdir()
     encoded = encode_row(row("bad")).replace(b"bad", b"\xff\xfe!")
-    (folder / f"{1:020}.log").write_bytes(line(encoded, 0) + forged(row("good"), 1))
+    left_behind(folder, line(encoded, 0) + forged(row("good"), 1))
     assert (await recover(database, folder))[1] == 1
     assert await ids(database) == ["good"]
 
@@ -119,12 +122,11 @@ def test_row_of_a_clock_that_is_no_clock_can_be_read_again() -> None:
 
 
 async def test_length_with_a_sign_ends_the_reading(database: Database, folder: Path) -> None:
-    folder.mkdir()
     # An end, whose checksum is right, and that goes back to its own beginning.
     end = b"e0000a%08x-0000017\n" % crc32(b"", 10)
     data = forged(row("before"), 0) + end + forged(row("behind"), 0)
     assert sum(each.damaged for each in islice(read_lines(data), 100)) == 1
-    (folder / f"{1:020}.log").write_bytes(data)
+    left_behind(folder, data)
     assert (await recover(database, folder))[1] == 1
     assert await ids(database) == ["before", "behind"]
 
@@ -132,17 +134,22 @@ async def test_length_with_a_sign_ends_the_reading(database: Database, folder: P
 # --- what others do to the folder ---------------------------------------------------------
 
 
-async def test_what_others_leave_in_the_folder_is_let_alone(
-    database: Database, folder: Path, tmp_path: Path
-) -> None:
+def fill(folder: Path, other: Path) -> None:
+    """Put into the folder what is not ours, and one file with the largest number."""
     folder.mkdir()
     (folder / "README").write_text("mine")
     (folder / "000.log").mkdir()
     (folder / "\u00b2.log").write_text("a digit that is no number")
-    (folder / "7.log").symlink_to(tmp_path / "nowhere")
-    (folder / "8.log").symlink_to(tmp_path / "kurolproxy.db")
+    (folder / "7.log").symlink_to(folder / "nowhere")
+    (folder / "8.log").symlink_to(other)
     (folder / ("9" * 20 + ".log")).write_bytes(forged(row("last"), 0))
     (folder / ("9" * 150 + ".log")).write_text("longer than any of ours")
+
+
+async def test_what_others_leave_in_the_folder_is_let_alone(
+    database: Database, folder: Path, tmp_path: Path
+) -> None:
+    fill(folder, tmp_path / "kurolproxy.db")
     ledger = Ledger(database, folder)
     await ledger.open()
     assert await ids(database) == ["last"]
@@ -150,8 +157,7 @@ async def test_what_others_leave_in_the_folder_is_let_alone(
     # The number behind the largest one is still read.
     assert journaled(folder) == ["next"]
     assert await ledger.close() == 0
-    names = {each.name for each in folder.iterdir()}
-    assert {"README", "000.log", "\u00b2.log", "7.log", "8.log"} <= names
+    assert {"README", "000.log", "\u00b2.log", "7.log", "8.log"} <= set(os.listdir(folder))
 
 
 async def test_file_that_somebody_deleted_costs_its_own_rows_only(
