@@ -12,6 +12,7 @@ from kurolproxy.protocols.base import PassRules, Path
 
 PARSED_BYTES = 1_048_576
 """A body that passes through is parsed, and so checked, up to this size."""
+_MOST_DIGITS = 32
 
 
 @dataclass(slots=True)
@@ -20,7 +21,7 @@ class Asked:
 
     Attributes:
         model: as the client wrote it.
-        max_tokens: the output cap, None when the client named none.
+        max_tokens: the output cap, the largest of several; None when the client named none.
         n: how many answers.
         thinking_budget: tokens the client set aside for thinking.
         top: the top level of the body, parsed or to be parsed member by member.
@@ -70,7 +71,7 @@ def read(
     Raises:
         BadRequest: it is no JSON object, ``model`` is missing, ``model`` or ``stream`` is of
             a wrong type or stands there twice, a required output cap is missing, or a field
-            of Gemini's that says how much may come stands there in both spellings.
+            that says how much may come stands there twice, or in both of Gemini's spellings.
     """
     document = wire.load_object(body, max_depth) if len(body) <= PARSED_BYTES else None
     members: splice.TopLevel | None = None
@@ -81,12 +82,12 @@ def read(
     else:
         top = document
         # A parser keeps the last of two equal members: only the scan can tell.
-        members = splice.scan(body, max_depth) if _repeats(body) else None
+        members = splice.scan(body, max_depth) if _repeats(body, document, rules) else None
+    if members is not None:
+        _refuse_repeated(members, rules)
     name, streamed = (model, stream) if model is not None else (_model(top), _stream(top))
-    cap = next(
-        (found for path in rules.caps if (found := _integer(top, path, rules)) is not None), None
-    )
-    if rules.cap_required and (cap is None or cap < 0):
+    cap = _cap(top, rules)
+    if rules.cap_required and cap is None:
         field = rules.caps[0][-1]
         raise BadRequest(f"{field}: Field required", param=field)
     count = _integer(top, rules.count, rules)
@@ -94,8 +95,7 @@ def read(
         body=body,
         model=name,
         stream=streamed,
-        # A negative cap means "no limit" to some servers: to us it is none.
-        max_tokens=cap if cap is not None and cap >= 0 else None,
+        max_tokens=cap,
         n=count if count is not None and count > 0 else 1,
         thinking_budget=_integer(top, rules.budget, rules),
         top=top,
@@ -103,6 +103,19 @@ def read(
         document=document,
         _members=members,
     )
+
+
+def _cap(top: Mapping[str, Any], rules: PassRules) -> int | None:
+    """Return the output cap; of several the largest, for which counts is the vendor's to say.
+
+    One that is negative, zero or no number means "no limit" to some servers: to us there is
+    none then.
+    """
+    stated = [each for path in rules.caps if (each := _value(top, path, rules)) is not None]
+    caps = [whole_number(each) for each in stated]
+    least = 0 if rules.cap_required else 1
+    known = [each for each in caps if each is not None and each >= least]
+    return max(known) if known and len(known) == len(caps) else None
 
 
 def _stream(top: Mapping[str, Any]) -> bool:
@@ -130,9 +143,27 @@ class _Lazy(Mapping[str, Any]):
         return len(self._members)
 
 
-def _repeats(body: bytes) -> bool:
-    """Return whether ``model`` or ``stream`` might stand in the body twice."""
-    return body.count(b'"model"') > 1 or body.count(b'"stream"') > 1 or b"\\u00" in body
+def _once(rules: PassRules) -> Iterator[str]:
+    """Yield the members of a body that say how much may come."""
+    for path in (*rules.caps, rules.count, rules.budget):
+        if path is not None:
+            yield path[0]
+
+
+def _repeats(body: bytes, document: Mapping[str, Any], rules: PassRules) -> bool:
+    """Return whether a member that may stand in the body once only might be there twice.
+
+    Args:
+        document: the parsed body: what is not in it at all is not looked for.
+    """
+    names = [each for each in ("model", "stream", *_once(rules)) if each in document]
+    return b"\\u00" in body or any(body.count(b'"%b"' % name.encode()) > 1 for name in names)
+
+
+def _refuse_repeated(members: splice.TopLevel, rules: PassRules) -> None:
+    for name in _once(rules):
+        if len(members.members.get(name, ())) > 1:
+            raise BadRequest(f"The field {name} is given twice.", param=name)
 
 
 def _model(top: Mapping[str, Any]) -> str:
@@ -145,8 +176,10 @@ def _model(top: Mapping[str, Any]) -> str:
 
 
 def _integer(top: Mapping[str, Any], path: Path | None, rules: PassRules) -> int | None:
-    if path is None:
-        return None
+    return None if path is None else whole_number(_value(top, path, rules))
+
+
+def _value(top: Mapping[str, Any], path: Path, rules: PassRules) -> Any:
     value: Any = top
     for name in path:
         if not isinstance(value, Mapping):
@@ -155,6 +188,19 @@ def _integer(top: Mapping[str, Any], path: Path | None, rules: PassRules) -> int
         if rules.also is not None:
             found = _either(value, name, rules.also(name), found)
         value = found
+    return value
+
+
+def whole_number(value: Any) -> int | None:
+    """Return a whole number as a vendor may read it, None for anything else.
+
+    Google writes large ones as texts, and servers made with pydantic take them so.
+    """
+    if isinstance(value, str) and len(value) <= _MOST_DIGITS:
+        try:
+            value = float(value)
+        except ValueError:
+            return None
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None

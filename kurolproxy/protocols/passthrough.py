@@ -13,7 +13,7 @@ from typing import Any
 from kurolproxy.errors import BadRequest
 from kurolproxy.ir import ModelTraits
 from kurolproxy.protocols import seal, splice, wire
-from kurolproxy.protocols.asked import Asked
+from kurolproxy.protocols.asked import Asked, whole_number
 from kurolproxy.protocols.base import Circumstances, PassRules, Path, TargetView
 
 # A token is a JSON string of its own: in the middle of a text or an image it is chance.
@@ -93,23 +93,24 @@ def _lower_cap(
     rules: PassRules, asked: Asked, traits: ModelTraits, cap: int, edits: splice.Splice
 ) -> None:
     value = str(cap).encode()
-    present = [path for path in rules.caps if _stands(asked.top, path)]
-    names = [path[0] for path in present if len(path) == 1]
+    present = [path for path in rules.caps if _at(asked.top, path) is not None]
     # Every spelling that is present is lowered: which one counts is the vendor's to say.
-    for name in names:
-        edits.put(name, value)
     for path in present:
-        if len(path) == 2:
+        if 0 < (whole_number(_at(asked.top, path)) or 0) <= cap:
+            continue
+        if len(path) == 1:
+            edits.put(path[0], value)
+        else:
             edits.put_inside(path[0], path[1], value)
     if not present:
         _insert_cap(rules, asked, traits, value, edits)
 
 
-def _stands(top: Mapping[str, Any], path: Path) -> bool:
+def _at(top: Mapping[str, Any], path: Path) -> Any:
     value: Any = top
     for name in path:
         value = value.get(name) if isinstance(value, Mapping) else None
-    return value is not None
+    return value
 
 
 def _insert_cap(
@@ -117,7 +118,9 @@ def _insert_cap(
 ) -> None:
     own = (traits.max_tokens_field,)
     # Beside what the client wrote, in its spelling: two of one object would be refused.
-    beside = [path for path in rules.caps if len(path) == 2 and _stands(asked.top, path[:1])]
+    beside = [
+        path for path in rules.caps if len(path) == 2 and _at(asked.top, path[:1]) is not None
+    ]
     path = own if own in rules.caps else [*beside, rules.caps[0]][0]
     if len(path) == 1:
         edits.put(path[0], value)

@@ -232,7 +232,9 @@ def translate(
     if not client.passing.model_in_body:
         request = replace(request, model=asked.model, stream=asked.stream)
     if around.output_cap is not None:
-        request = replace(request, max_tokens=around.output_cap)
+        # Of two spellings of a cap the one that counts here may be the smaller one.
+        lowered = min(request.max_tokens or around.output_cap, around.output_cap)
+        request = replace(request, max_tokens=lowered)
     if request.n > 1:
         # One answer is all that the neutral form holds: the others would be paid and lost.
         name = request.names.get("n", "n")

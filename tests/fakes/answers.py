@@ -98,6 +98,30 @@ def json_answer(
     return bytes_answer(json.dumps(value).encode(), status=status, headers=headers)
 
 
+def chat_answer(prompt: int = 1, completion: int = 1) -> Answer:
+    """Answer one Chat call whole, at the cost of so many tokens."""
+    return json_answer(
+        {
+            "id": "1",
+            "object": "chat.completion",
+            "created": 1,
+            "model": "plain",
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {"role": "assistant", "content": "hi"},
+                    "finish_reason": "stop",
+                }
+            ],
+            "usage": {
+                "prompt_tokens": prompt,
+                "completion_tokens": completion,
+                "total_tokens": prompt + completion,
+            },
+        }
+    )
+
+
 def bytes_answer(
     body: bytes,
     content_type: str | None = "application/json",
