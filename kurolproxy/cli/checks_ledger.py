@@ -37,20 +37,24 @@ _REMEDIES: Final[tuple[tuple[type[StorageError], str], ...]] = (
     (DatabaseTooNew, "Install the newer version again, or restore a backup of an older one."),
     (StorageError, "Look at the file, its disk, and who may use them."),
 )
+_OWNER: Final = "Run this as the owner of the state directory or as root."
 
 
 def ledger(patient: Patient) -> Iterator[Finding]:
     """The database opens, is ours, and its pages fit together."""
     path = patient.directory.database_path
-    if not _exists(path) and not any(files_of(path.parent / FOLDER)):
-        yield Finding("ok", f"{path} does not exist yet: the first start makes it")
-        return
     try:
+        if not _exists(path) and not any(files_of(path.parent / FOLDER)):
+            yield Finding("ok", f"{path} does not exist yet: the first start makes it")
+            return
         with reading(path) as db:
             check_pages(db, path)
-    except (StorageError, OSError) as error:
-        remedy = next(text for kind, text in _REMEDIES if isinstance(error, kind | OSError))
+    except StorageError as error:
+        remedy = next(text for kind, text in _REMEDIES if isinstance(error, kind))
         yield Finding("error", f"the ledger cannot be used: {error}", remedy)
+        return
+    except OSError as error:
+        yield Finding("error", f"the ledger cannot be used: {path}: {error.strerror}", _OWNER)
         return
     size = path.stat().st_size
     depth = "" if size <= CHECK_WHOLE_BYTES else " in part: `backup` and `ledger verify` read all"
@@ -98,8 +102,7 @@ def journal(patient: Patient) -> Iterator[Finding]:
         kept = damaged_files_of(folder)
         old = [each for each in files_of(folder) if _waits(each, patient.machine.now())]
     except OSError as error:
-        remedy = "Run this as the owner of the state directory or as root."
-        yield Finding("error", f"{folder}: {error.strerror}", remedy)
+        yield Finding("error", f"{folder}: {error.strerror}", _OWNER)
         return
     if kept:
         yield Finding(

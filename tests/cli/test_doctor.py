@@ -496,6 +496,16 @@ def test_before_the_first_start_all_is_well(here: Circumstances, tmp_path: Path)
     assert not (tmp_path / "new").exists()
 
 
+def test_state_directory_that_cannot_be_looked_into_is_an_error(here: Circumstances) -> None:
+    here.site.state_dir.rename(here.site.folder / "elsewhere")
+    here.site.state_dir.touch()
+    found = {each.check: each.finding for each in here.examine()}
+    ledger = found["ledger"]
+    assert ledger.level == "error"
+    assert ledger.found.endswith("Not a directory")
+    assert ledger.remedy == "Run this as the owner of the state directory or as root."
+
+
 def test_machine_is_what_it_is(tmp_path: Path) -> None:
     left = space_of(tmp_path)
     assert left.bytes > 0
