@@ -141,6 +141,17 @@ class FakeUpstream:
         self._holds.append(event)
         return event
 
+    def hold_each(self, answer: Answer) -> asyncio.Event:
+        """Answer every request from now on, but not before the event that is returned is set."""
+        gate = self.hold()
+
+        async def held(_: SeenRequest) -> Answer:
+            await gate.wait()
+            return answer
+
+        self.always(held)
+        return gate
+
     def release(self) -> None:
         """Let everything go on that waits for an event of ``hold``."""
         for event in self._holds:

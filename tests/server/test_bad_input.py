@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from tests.conftest import Running, Starter, toml
-from tests.fakes.answers import Answer, json_answer
+from tests.fakes.answers import Answer, chat_answer, json_answer
 from tests.fakes.upstream import FakeUpstream
 
 CHAT = "/v1/chat/completions"
@@ -187,22 +187,7 @@ async def test_head_decides_before_the_body_is_read(
 
 def whole_answer(path: str) -> Answer:
     if path == CHAT:
-        return json_answer(
-            {
-                "id": "1",
-                "object": "chat.completion",
-                "created": 1,
-                "model": "plain",
-                "choices": [
-                    {
-                        "index": 0,
-                        "message": {"role": "assistant", "content": "hi"},
-                        "finish_reason": "stop",
-                    }
-                ],
-                "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
-            }
-        )
+        return chat_answer()
     return json_answer(
         {
             "id": "msg_1",

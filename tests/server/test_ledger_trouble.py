@@ -8,8 +8,9 @@ import aiohttp
 import pytest
 
 from tests.conftest import Running, Starter, soon, toml
+from tests.fakes.answers import chat_answer
 from tests.fakes.upstream import FakeUpstream
-from tests.server.test_limits import answer, post
+from tests.server.test_limits import post
 
 
 async def broken(gateway: Running, *, readable_only: bool) -> None:
@@ -26,7 +27,7 @@ async def test_unwritable_ledger_follows_the_policy_and_recovers(
 ) -> None:
     text = toml(fake.base_url) + f'\n[ledger]\nwhen_unwritable = "{policy}"\n'
     gateway = await start(text)
-    fake.always(answer())
+    fake.always(chat_answer())
     state = gateway.gateway.state
     await broken(gateway, readable_only=True)
     # The call that finds it out is answered all the same.

@@ -13,8 +13,8 @@ import aiohttp
 import pytest
 
 from tests.conftest import Running, Starter, new_key, soon, toml
-from tests.fakes.answers import Answer, failure, json_answer
-from tests.fakes.upstream import FakeUpstream, SeenRequest
+from tests.fakes.answers import Answer, chat_answer, failure, json_answer
+from tests.fakes.upstream import FakeUpstream
 
 CHAT = "/v1/chat/completions"
 MESSAGES = "/v1/messages"
@@ -44,29 +44,6 @@ name = "single"
 models = ["*"]
 concurrent_requests = 1
 """
-
-
-def answer(prompt: int = 1, completion: int = 1) -> Answer:
-    return json_answer(
-        {
-            "id": "1",
-            "object": "chat.completion",
-            "created": 1,
-            "model": "plain",
-            "choices": [
-                {
-                    "index": 0,
-                    "message": {"role": "assistant", "content": "hi"},
-                    "finish_reason": "stop",
-                }
-            ],
-            "usage": {
-                "prompt_tokens": prompt,
-                "completion_tokens": completion,
-                "total_tokens": prompt + completion,
-            },
-        }
-    )
 
 
 def message(prompt: int = 1, completion: int = 1) -> Answer:
@@ -102,7 +79,7 @@ async def post(
 async def test_burst_admits_the_plan_and_its_refill_and_no_more(
     limited: Running, fake: FakeUpstream
 ) -> None:
-    fake.always(answer())
+    fake.always(chat_answer())
     key = await limited.new_key("minute")
     connector = aiohttp.TCPConnector(limit=100)
     async with aiohttp.ClientSession(connector=connector) as http:
@@ -126,7 +103,7 @@ async def test_daily_tokens_are_never_overspent_when_the_cap_is_known(
     limited: Running, fake: FakeUpstream
 ) -> None:
     # Eighteen for each: a prompt estimated with more than the upstream's 8, and a cap of 10.
-    fake.always(answer(prompt=8, completion=10))
+    fake.always(chat_answer(prompt=8, completion=10))
     key = await limited.new_key("day")
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=100)) as http:
         got = await asyncio.gather(
@@ -149,13 +126,7 @@ async def test_daily_tokens_are_never_overspent_when_the_cap_is_known(
 async def test_nobody_hears_of_a_used_up_day_while_tokens_are_only_reserved(
     limited: Running, fake: FakeUpstream, http: aiohttp.ClientSession
 ) -> None:
-    gate = fake.hold()
-
-    async def held(_: SeenRequest) -> Answer:
-        await gate.wait()
-        return answer(prompt=8, completion=10)
-
-    fake.always(held)
+    gate = fake.hold_each(chat_answer(prompt=8, completion=10))
     key = await limited.new_key("day")
     running = [
         asyncio.create_task(post(http, limited, key, max_completion_tokens=900)) for _ in range(20)
@@ -172,7 +143,7 @@ async def test_nobody_hears_of_a_used_up_day_while_tokens_are_only_reserved(
 async def test_used_up_day_says_when_it_begins_again_and_whom_to_ask(
     limited: Running, fake: FakeUpstream, http: aiohttp.ClientSession
 ) -> None:
-    fake.always(answer(prompt=900, completion=100))
+    fake.always(chat_answer(prompt=900, completion=100))
     key = await limited.new_key("day")
     status, _, headers = await post(http, limited, key, max_completion_tokens=100)
     assert status == 200
@@ -236,13 +207,7 @@ async def test_claude_codes_request_meets_the_four_cases(
 async def test_case_c_of_claude_codes_request_says_to_wait(
     limited: Running, fake: FakeUpstream, http: aiohttp.ClientSession
 ) -> None:
-    gate = fake.hold()
-
-    async def held(_: SeenRequest) -> Answer:
-        await gate.wait()
-        return message()
-
-    fake.always(held)
+    gate = fake.hold_each(message())
     key = await limited.new_key("claude")
     ask = {"path": MESSAGES, "model": "m-model"}
     first = asyncio.create_task(post(http, limited, key, max_tokens=49_800, **ask))
@@ -258,7 +223,7 @@ async def test_case_c_of_claude_codes_request_says_to_wait(
 async def test_lowered_cap_reaches_a_translated_upstream_too(
     limited: Running, fake: FakeUpstream, http: aiohttp.ClientSession
 ) -> None:
-    fake.always(answer())
+    fake.always(chat_answer())
     key = await limited.new_key("claude")
     status, _, headers = await post(http, limited, key, MESSAGES, max_tokens=128_000)
     assert status == 200
@@ -270,9 +235,9 @@ async def test_lowered_cap_is_inserted_where_the_client_named_none(
     limited: Running, fake: FakeUpstream, http: aiohttp.ClientSession
 ) -> None:
     key = await limited.new_key("claude")
-    fake.answer(answer(prompt=47_990, completion=10))
+    fake.answer(chat_answer(prompt=47_990, completion=10))
     assert (await post(http, limited, key, max_completion_tokens=10))[0] == 200
-    fake.answer(answer())
+    fake.answer(chat_answer())
     status, _, headers = await post(http, limited, key)
     assert status == 200
     assert fake.last.json["max_tokens"] == int(headers["x-kurol-output-cap"]) < 2_000
@@ -294,7 +259,7 @@ async def test_model_outside_the_plan_is_forbidden_and_never_named_another(
 async def test_key_narrows_the_plan(
     limited: Running, fake: FakeUpstream, http: aiohttp.ClientSession
 ) -> None:
-    fake.always(answer())
+    fake.always(chat_answer())
     key = await limited.new_key("minute", models=["c-*"], requests_per_minute=1)
     status, _, headers = await post(http, limited, key)
     assert (status, headers["x-ratelimit-limit-requests"]) == (200, "1")
@@ -307,13 +272,7 @@ async def test_key_narrows_the_plan(
 async def test_one_request_at_a_time_when_the_plan_says_so(
     limited: Running, fake: FakeUpstream, http: aiohttp.ClientSession
 ) -> None:
-    gate = fake.hold()
-
-    async def held(_: SeenRequest) -> Answer:
-        await gate.wait()
-        return answer()
-
-    fake.always(held)
+    gate = fake.hold_each(chat_answer())
     key = await limited.new_key("single")
     first = asyncio.create_task(post(http, limited, key))
     await fake.received(1)
@@ -340,7 +299,7 @@ async def test_our_own_502_gives_the_request_back(
 async def test_same_incoming_request_id_makes_two_rows(
     gateway: Running, fake: FakeUpstream, http: aiohttp.ClientSession
 ) -> None:
-    fake.always(answer(prompt=7, completion=5))
+    fake.always(chat_answer(prompt=7, completion=5))
     ids = set()
     for _ in range(2):
         headers = {"authorization": f"Bearer {gateway.key}", "x-request-id": "mine"}
@@ -362,7 +321,7 @@ async def test_restart_goes_on_with_the_days_sums(
     from kurolproxy.app import Gateway
     from kurolproxy.config.load import parse
 
-    fake.always(answer(prompt=900, completion=100))
+    fake.always(chat_answer(prompt=900, completion=100))
     text = toml(fake.base_url, extra=PLANS).replace(
         'state_dir = "state"', f'state_dir = "{tmp_path / "s"}"'
     )

@@ -16,9 +16,9 @@ from kurolproxy.config.load import parse
 from kurolproxy.server.log import RequestLog
 from kurolproxy.storage.errors import Invalid
 from tests.conftest import Running, Starter, new_key, soon, toml
-from tests.fakes.answers import Answer, failure, frame, json_answer, stream_answer
+from tests.fakes.answers import Answer, chat_answer, failure, frame, json_answer, stream_answer
 from tests.fakes.upstream import FakeUpstream, SeenRequest
-from tests.server.test_limits import answer, message, post
+from tests.server.test_limits import message, post
 from tests.server.test_stream_life import (
     CHAT,
     MESSAGES,
@@ -112,7 +112,7 @@ async def test_first_content_limit_counts_from_the_request_and_once(
 async def test_reader_that_stalls_at_the_end_is_dropped(start: Starter, fake: FakeUpstream) -> None:
     text = toml(fake.base_url) + "\n[limits]\nstalled_reader_timeout_s = 0.3\n"
     gateway = await start(text)
-    big = json.loads(answer().steps[0])  # type: ignore[arg-type]
+    big = json.loads(chat_answer().steps[0])  # type: ignore[arg-type]
     big["choices"][0]["message"]["content"] = "y" * 20_000_000
     fake.answer(Answer((json.dumps(big).encode(),), content_type="application/json"))
     host, port = gateway.gateway.addresses[0]
@@ -131,7 +131,7 @@ async def test_reader_that_stalls_at_the_end_is_dropped(start: Starter, fake: Fa
 async def test_four_letters_in_a_text_do_not_rewrite_the_body(
     gateway: Running, fake: FakeUpstream, http: aiohttp.ClientSession
 ) -> None:
-    fake.always(answer())
+    fake.always(chat_answer())
     raw = (
         b'{ "model": "c-model", "x": 123456789012345678901234567890, "y": 1.10,'
         b' "messages": [ {"role": "user", "content": "xa3gxy"},'
@@ -150,7 +150,7 @@ async def test_what_is_reserved_is_what_the_upstream_is_told(
 ) -> None:
     plan = '\n[[plans]]\nname = "day"\nmodels = ["*"]\ndaily_tokens = 20_000\n'
     gateway = await start(toml(fake.base_url, extra=plan, model="max_output_tokens = 100"))
-    fake.always(answer())
+    fake.always(chat_answer())
     key = await gateway.new_key("day")
     status, _, headers = await post(http, gateway, key, max_tokens=5_000)
     assert (status, headers["x-kurol-output-cap"]) == (200, "100")
@@ -277,7 +277,7 @@ async def test_integer_over_64_bits_in_a_call_stays_what_it_was(
 ) -> None:
     big = 123456789012345678901234567890
     if model == "c-model":
-        value = json.loads(answer().steps[0])  # type: ignore[arg-type]
+        value = json.loads(chat_answer().steps[0])  # type: ignore[arg-type]
         call = {"name": "t", "arguments": json.dumps({"a": big})}
         value["choices"][0]["message"]["tool_calls"] = [
             {"id": "call_1", "type": "function", "function": call}

@@ -15,8 +15,7 @@ import aiohttp
 import pytest
 
 from tests.conftest import Running, soon
-from tests.fakes.answers import Answer
-from tests.fakes.upstream import FakeUpstream, SeenRequest
+from tests.fakes.upstream import FakeUpstream
 from tests.server.families import Got, ask, configuration, get, plan, rows
 from tests.server.walls import EACH, NO, YES, Noting, Wall, answer, duration_s, serving
 
@@ -46,13 +45,7 @@ async def standing(http: aiohttp.ClientSession, running: Running, key: str) -> A
 async def test_each_call_across_midnight_is_billed_to_the_day_of_its_admission(
     fake: FakeUpstream, tmp_path: Path, http: aiohttp.ClientSession
 ) -> None:
-    gate = fake.hold()
-
-    async def held(_: SeenRequest) -> Answer:
-        await gate.wait()
-        return answer()
-
-    fake.always(held)
+    gate = fake.hold_each(answer())
     # 500 calls a second by the gateway's own clock; the last of the first lot is admitted
     # 2 ms before midnight, the first of the second lot at 00:00:00.000. The first tick is
     # taken by the start.
@@ -339,13 +332,7 @@ async def test_start_with_a_wrong_clock_gives_no_second_allowance_when_it_is_set
 async def test_call_that_runs_across_a_jump_is_whole_and_billed_to_its_admission(
     hours: int, fake: FakeUpstream, tmp_path: Path, http: aiohttp.ClientSession
 ) -> None:
-    gate = fake.hold()
-
-    async def held(_: SeenRequest) -> Answer:
-        await gate.wait()
-        return answer(700)
-
-    fake.always(held)
+    gate = fake.hold_each(answer(700))
     wall = Wall("2026-03-02 23:30")
     text = configuration(fake.base_url, PLANS, server="keepalive_interval_s = 1")
     async with serving(text, tmp_path, wall.clock) as running:

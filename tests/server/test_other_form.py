@@ -6,9 +6,9 @@ import aiohttp
 import pytest
 
 from tests.conftest import Running
-from tests.fakes.answers import stream_answer
+from tests.fakes.answers import chat_answer, stream_answer
 from tests.fakes.upstream import FakeUpstream
-from tests.server.test_limits import answer, message
+from tests.server.test_limits import message
 from tests.server.test_stream_life import CHAT, MESSAGES, ask, begin, end, event, pairs, sent, words
 
 # No codec of ours decodes this tool: the bytes are passed on unread.
@@ -19,7 +19,7 @@ ONLY_THE_VENDOR_KNOWS = {"tools": [{"type": "bash_20250124", "name": "bash"}]}
 async def test_whole_answer_to_a_request_for_a_stream_is_streamed(
     path: str, model: str, gateway: Running, fake: FakeUpstream, http: aiohttp.ClientSession
 ) -> None:
-    fake.answer(answer() if model == "c-model" else message())
+    fake.answer(chat_answer() if model == "c-model" else message())
     got = await ask(http, gateway, path, sent(model))
     assert (got.status, got.text, got.looks_whole) == (200, "hi", True)
 

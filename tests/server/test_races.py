@@ -167,13 +167,7 @@ async def test_crowd_spends_no_more_than_what_is_left(
 async def test_nobody_hears_used_up_while_tokens_are_only_reserved(
     fake: FakeUpstream, tmp_path: Path, http: aiohttp.ClientSession
 ) -> None:
-    gate = fake.hold()
-
-    async def held(_: SeenRequest) -> Answer:
-        await gate.wait()
-        return answer()
-
-    fake.always(held)
+    gate = fake.hold_each(answer())
     wall = Wall("2026-03-02 12:00:00")
     async with serving(configuration(fake.base_url, PLANS), tmp_path, wall.clock) as running:
         key = await running.new_key("day")

@@ -10,9 +10,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tests.conftest import Running, Starter, toml
-from tests.fakes.answers import stream_answer
+from tests.fakes.answers import chat_answer, stream_answer
 from tests.fakes.upstream import FakeUpstream
-from tests.server.test_limits import answer
 from tests.server.test_stream_life import begin, end, words
 
 CHAT = "/v1/chat/completions"
@@ -80,7 +79,7 @@ async def test_malformed_request_is_refused_without_being_quoted(
 async def test_length_and_chunks_together_are_never_two_requests(
     gateway: Running, fake: FakeUpstream
 ) -> None:
-    fake.always(answer())
+    fake.always(chat_answer())
     smuggled = b"0\r\n\r\nGET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     head = (
         f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {gateway.key}\r\n"
@@ -94,7 +93,7 @@ async def test_length_and_chunks_together_are_never_two_requests(
 async def test_old_client_gets_its_answer_and_the_end_of_the_connection(
     gateway: Running, fake: FakeUpstream
 ) -> None:
-    fake.answer(answer())
+    fake.answer(chat_answer())
     got = await talk(gateway, post(gateway.key, version="1.0"))
     assert got.startswith(b"HTTP/1.1 200")
     assert b"connection: close" in got.lower()
@@ -112,7 +111,7 @@ async def test_pipelined_requests_are_answered_in_order(
 ) -> None:
     bodies = []
     for number in range(20):
-        fake.answer(answer(prompt=number + 1))
+        fake.answer(chat_answer(prompt=number + 1))
         bodies.append(post(gateway.key))
     bodies[-1] = post(gateway.key, BODY, "Connection: close")
     got = await talk(gateway, b"".join(bodies))
@@ -124,7 +123,7 @@ async def test_pipelined_requests_are_answered_in_order(
 
 
 async def test_client_that_waits_for_leave_gets_it(gateway: Running, fake: FakeUpstream) -> None:
-    fake.always(answer())
+    fake.always(chat_answer())
     request = post(gateway.key, BODY, "Expect: 100-continue", "Connection: close")
     head, _, body = request.partition(b"\r\n\r\n")
     async with connection(gateway) as (reader, writer), asyncio.timeout(10):
@@ -135,7 +134,7 @@ async def test_client_that_waits_for_leave_gets_it(gateway: Running, fake: FakeU
 
 
 async def test_body_in_chunks_of_one_byte_is_read(gateway: Running, fake: FakeUpstream) -> None:
-    fake.always(answer())
+    fake.always(chat_answer())
     head = (
         f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {gateway.key}\r\n"
         "Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"

@@ -11,9 +11,9 @@ import openai
 import pytest
 
 from tests.conftest import PLANTED_KEY, Running, Starter, new_key, toml
-from tests.fakes.answers import SECRET, failure, json_answer
+from tests.fakes.answers import SECRET, chat_answer, failure, json_answer
 from tests.fakes.upstream import FakeUpstream
-from tests.server.test_limits import answer, message
+from tests.server.test_limits import message
 
 CHAT = "/v1/chat/completions"
 MESSAGES = "/v1/messages"
@@ -87,7 +87,7 @@ async def test_usage_tells_where_a_key_stands(
     )
     gateway = await start(toml(fake.base_url, extra=plan))
     key = await gateway.new_key("p")
-    fake.always(answer(prompt=20, completion=3))
+    fake.always(chat_answer(prompt=20, completion=3))
     sent = {"model": "c-model", "max_tokens": 50, "messages": [{"role": "user", "content": "x"}]}
     bearer = {"authorization": f"Bearer {key}"}
     async with http.post(gateway.base_url + CHAT, json=sent, headers=bearer):
@@ -154,7 +154,7 @@ async def test_every_form_of_credential_is_taken_on_every_route(
     fake: FakeUpstream,
     http: aiohttp.ClientSession,
 ) -> None:
-    fake.always(answer() if path == CHAT else message())
+    fake.always(chat_answer() if path == CHAT else message())
     headers = {name: value.format(key=gateway.key) for name, value in form.items()}
     sent = {"model": model, "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]}
     async with http.post(gateway.base_url + path, json=sent, headers=headers) as got:
@@ -207,7 +207,7 @@ async def test_same_credential_header_twice_is_a_400(
 async def test_metrics_have_their_own_listener_and_bounded_labels(
     gateway: Running, fake: FakeUpstream, http: aiohttp.ClientSession
 ) -> None:
-    fake.always(answer(prompt=20, completion=3))
+    fake.always(chat_answer(prompt=20, completion=3))
     headers = {"authorization": f"Bearer {gateway.key}"}
     for name in ("c-model", *(f"made-up-{n}" for n in range(30))):
         sent = {"model": name, "messages": [{"role": "user", "content": "x"}]}
@@ -276,7 +276,7 @@ async def test_upstream_headers_stay_with_us_and_ours_with_the_client(
 ) -> None:
     fake.always(
         json_answer(
-            json.loads(answer().steps[0]),  # type: ignore[arg-type]
+            json.loads(chat_answer().steps[0]),  # type: ignore[arg-type]
             headers={"set-cookie": "a=b", "x-ratelimit-limit-requests": "7", "x-evil": "1"},
         )
     )

@@ -14,7 +14,7 @@ from kurolproxy.config.load import parse
 from kurolproxy.server.exchange import Exchange
 from kurolproxy.server.state import Clock
 from tests.conftest import Running, new_key
-from tests.fakes.answers import Answer, json_answer
+from tests.fakes.answers import Answer, chat_answer
 
 YES, NO = 200, 429
 """Let in, and refused."""
@@ -87,26 +87,7 @@ async def serving(text: str, folder: Path, clock: Clock) -> AsyncIterator[Runnin
 
 def answer(tokens: int = EACH) -> Answer:
     """Answer one Chat call that cost so many tokens."""
-    return json_answer(
-        {
-            "id": "1",
-            "object": "chat.completion",
-            "created": 1,
-            "model": "plain",
-            "choices": [
-                {
-                    "index": 0,
-                    "message": {"role": "assistant", "content": "hi"},
-                    "finish_reason": "stop",
-                }
-            ],
-            "usage": {
-                "prompt_tokens": tokens - 10,
-                "completion_tokens": 10,
-                "total_tokens": tokens,
-            },
-        }
-    )
+    return chat_answer(tokens - 10, 10)
 
 
 def duration_s(text: str) -> int:
