@@ -68,9 +68,13 @@ def prepare(
     try:
         _prepare(path, busy_timeout_s, check_whole_bytes)
     except StorageError as error:
-        if type(error) not in _REMEDIES:
-            raise
-        raise type(error)(f"{path}: {error}. {_REMEDIES[type(error)]}") from error
+        raise with_remedy(error, path) from error
+
+
+def with_remedy(error: StorageError, path: Path) -> StorageError:
+    """Return an error that ends a start, of the same kind: which file, what, and what to do."""
+    remedy = _REMEDIES.get(type(error))
+    return error if remedy is None else type(error)(f"{path}: {error}. {remedy}")
 
 
 def _prepare(path: Path, busy_timeout_s: float, check_whole_bytes: int) -> None:

@@ -8,9 +8,10 @@ import time
 from pathlib import Path
 
 from kurolproxy.storage.database import Database
-from kurolproxy.storage.errors import DatabaseBusy
+from kurolproxy.storage.errors import DatabaseBusy, StorageError
 from kurolproxy.storage.importer import import_piece
 from kurolproxy.storage.journal import JournalFile, drop, left_in
+from kurolproxy.storage.migrate import with_remedy
 
 # Without a piece that the database takes.
 _RECOVER_TIMEOUT_S = 5.0
@@ -24,9 +25,17 @@ async def recover(database: Database, folder: Path) -> tuple[list[JournalFile], 
         others could not be read.
 
     Raises:
-        StorageError: the database does not take it; the journal stays.
+        StorageError: the database does not take it; the journal stays. The text names the
+            file and what to do.
         OSError: the journal cannot be read.
     """
+    try:
+        return await _recover(database, folder)
+    except StorageError as error:
+        raise with_remedy(error, database.path) from error
+
+
+async def _recover(database: Database, folder: Path) -> tuple[list[JournalFile], int]:
     files = await asyncio.to_thread(left_in, folder)
     deadline = time.monotonic() + _RECOVER_TIMEOUT_S
     for file in files:

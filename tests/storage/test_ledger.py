@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,40 +17,7 @@ from kurolproxy.storage.journal import damaged_files_of, files_of
 from kurolproxy.storage.ledger import Ledger
 from kurolproxy.storage.recovery import recover
 from kurolproxy.storage.rows import read_lines
-from tests.storage.usage_rows import agrees, ids, row
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 50.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "journal"
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    opened = await Database.open(tmp_path / "kurolproxy.db", busy_timeout_s=0.02)
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-async def ledger(database: Database, folder: Path, clock: Clock) -> Ledger:
-    """Return a ledger whose tasks do not run: a test does what they do."""
-    made = Ledger(database, folder, clock=clock)
-    await made.open()
-    return made
+from tests.storage.usage_rows import Clock, agrees, ids, row
 
 
 def journaled(folder: Path) -> list[str]:

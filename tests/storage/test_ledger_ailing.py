@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,38 +17,13 @@ from zlib import crc32
 import pytest
 
 from kurolproxy.storage.database import Database
-from kurolproxy.storage.errors import DatabaseBusy
+from kurolproxy.storage.errors import DatabaseBusy, DatabaseUnwritable
 from kurolproxy.storage.journal import damaged_files_of, files_of
 from kurolproxy.storage.ledger import Ledger
 from kurolproxy.storage.recovery import recover
 from kurolproxy.storage.rows import UsageRow, cleaned, encode_row, line, read_lines
-from tests.storage.test_ledger import Clock, full_disk, journaled, locked
-from tests.storage.usage_rows import agrees, ids, row
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "journal"
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    opened = await Database.open(tmp_path / "kurolproxy.db", busy_timeout_s=0.02)
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-async def ledger(database: Database, folder: Path, clock: Clock) -> Ledger:
-    """Return a ledger whose tasks do not run: a test does what they do."""
-    made = Ledger(database, folder, clock=clock)
-    await made.open()
-    return made
+from tests.storage.test_ledger import full_disk, journaled, locked
+from tests.storage.usage_rows import Clock, agrees, ids, row
 
 
 @pytest.fixture
@@ -497,3 +472,23 @@ async def test_start_beside_a_database_that_is_busy_now_and_then_takes_its_time(
     left, _ = await recover(database, folder)
     assert left == []
     assert len(await ids(database)) == 1_500
+
+
+async def test_start_on_a_full_disk_says_which_file_and_what_to_do(
+    ledger: Ledger, database: Database, folder: Path
+) -> None:
+    ledger.add(row("r1"))
+    size = (await database.read("PRAGMA page_count"))[0][0]
+
+    def fill(db: sqlite3.Connection) -> None:
+        db.execute(f"PRAGMA max_page_count = {size}")
+
+    await database.bulk(fill)
+    for number in range(2_000):
+        ledger.add(row(f"more{number}"))
+    with pytest.raises(DatabaseUnwritable) as caught:
+        await recover(database, folder)
+    text = str(caught.value)
+    assert text.startswith(f"{database.path}: the database says: database or disk is full. ")
+    assert text.endswith("Look at its disk, and at who may write there.")
+    assert files_of(folder)

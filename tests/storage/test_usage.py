@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import aiosqlite
 import pytest
@@ -13,14 +11,6 @@ from kurolproxy.storage.database import Database
 from kurolproxy.storage.reports import UsageReader
 from kurolproxy.storage.usage import import_rows
 from tests.storage.usage_rows import MONDAY, TUESDAY, agrees, ids, row, write
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    opened = await Database.open(tmp_path / "kurolproxy.db", busy_timeout_s=0.02)
-    yield opened
-    await opened.close()
-
 
 # --- one row, once --------------------------------------------------------------------
 

@@ -39,6 +39,16 @@ _PLAIN = UsageRow(
 )
 
 
+class Clock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 50.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 def row(request_id: str, **fields: Any) -> UsageRow:
     """Return a row of Monday noon, but for what is said otherwise."""
     return _PLAIN._replace(request_id=request_id, **fields)
