@@ -32,7 +32,7 @@ from kurolproxy.server.lag import LoopLag
 from kurolproxy.server.log import RequestLog
 from kurolproxy.server.routes import MetricsRoutes, Routes
 from kurolproxy.server.scrub import Scrubber
-from kurolproxy.server.state import Clock, Settings, State
+from kurolproxy.server.state import Clock, Settings, Setup, State
 from kurolproxy.storage.accounts import AccountStore
 from kurolproxy.storage.database import Database
 from kurolproxy.storage.journal import FOLDER
@@ -219,26 +219,8 @@ class Gateway:
         deadlines.each_sweep(upstream.sweep)
         deadlines.each_sweep(self._lag.tick)
         deadlines.each_sweep(self._tell_ignored_days)
-        hosts = (
-            urlsplit(each.base_url).hostname or "" for each in config.catalog.upstreams.values()
-        )
         return State(
-            settings=Settings(
-                contact=config.server.contact,
-                keepalive_interval_s=config.server.keepalive_interval_s,
-                body=BodyLimits(
-                    max_bytes=limits.max_body_bytes,
-                    max_in_flight=limits.max_body_bytes_in_flight,
-                    timeout_s=limits.body_timeout_s,
-                ),
-                max_event_bytes=limits.max_event_bytes,
-                max_json_depth=limits.max_json_depth,
-                stalled_reader_timeout_s=limits.stalled_reader_timeout_s,
-                metrics_token=config.metrics.token,
-                fail_closed=config.ledger.when_unwritable == "fail-closed",
-                hash_secret=_hash_secret(config),
-                user_agent=f"kurolproxy/{__version__}",
-            ),
+            setup=_setup(config),
             admission=admission,
             upstream=upstream,
             usage=usage,
@@ -246,7 +228,6 @@ class Gateway:
             log=log,
             deadlines=deadlines,
             ids=Ids(os.urandom(16)),
-            scrubber=Scrubber(config.secrets, hosts),
             bodies=BodyBudget(limits.max_body_bytes_in_flight),
             clock=self._clock,
             started_unix=self._clock.unix(),
@@ -365,6 +346,29 @@ async def _serve(
         except OSError as error:
             raise OSError(error.errno, f"cannot listen on {address}: {error.strerror}") from error
     return [Address(*each[:2]) for each in runner.addresses]
+
+
+def _setup(config: Config) -> Setup:
+    """Return what the server takes from a configuration."""
+    limits = config.limits
+    hosts = (urlsplit(each.base_url).hostname or "" for each in config.catalog.upstreams.values())
+    settings = Settings(
+        contact=config.server.contact,
+        keepalive_interval_s=config.server.keepalive_interval_s,
+        body=BodyLimits(
+            max_bytes=limits.max_body_bytes,
+            max_in_flight=limits.max_body_bytes_in_flight,
+            timeout_s=limits.body_timeout_s,
+        ),
+        max_event_bytes=limits.max_event_bytes,
+        max_json_depth=limits.max_json_depth,
+        stalled_reader_timeout_s=limits.stalled_reader_timeout_s,
+        metrics_token=config.metrics.token,
+        fail_closed=config.ledger.when_unwritable == "fail-closed",
+        hash_secret=_hash_secret(config),
+        user_agent=f"kurolproxy/{__version__}",
+    )
+    return Setup(settings, config.catalog, Scrubber(config.secrets, hosts))
 
 
 def _hash_secret(config: Config) -> bytes:

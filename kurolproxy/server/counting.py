@@ -64,7 +64,7 @@ def _asked(exchange: Exchange, counting: Counting, body: bytes) -> Asked:
     Raises:
         BadRequest: it is none.
     """
-    depth = exchange.state.settings.max_json_depth
+    depth = exchange.setup.settings.max_json_depth
     document = wire.load_object(body, depth)
     generating = counting.generating(document)
     if generating is not document:
@@ -114,7 +114,7 @@ async def _ask_one(
     counting = upstream.counting
     assert counting is not None
     translation = translation_for(exchange, model, target, upstream)
-    document = wire.load_object(translation.body, exchange.state.settings.max_json_depth)
+    document = wire.load_object(translation.body, exchange.setup.settings.max_json_depth)
     about = replace(translation, body=wire.dumps(counting.asking(document, target.model)))
     call = call_for(exchange, target, key, about, counting.path)
     answer = await exchange.state.upstream.send(call)

@@ -80,6 +80,9 @@ class Exchange:
     Args:
         named: the model, when the path names it.
         booked: whether the call has a row in the ledger; counting tokens has none.
+
+    Attributes:
+        setup: the configuration of this call, to its end; a reload meanwhile is not its.
     """
 
     __slots__ = (
@@ -103,6 +106,7 @@ class Exchange:
         "request",
         "rewriter",
         "settled",
+        "setup",
         "started",
         "started_unix",
         "state",
@@ -122,6 +126,7 @@ class Exchange:
         booked: bool = True,
     ) -> None:
         self.state = state
+        self.setup = state.setup
         self.named = named
         self.booked = booked
         self.request = request
@@ -129,7 +134,7 @@ class Exchange:
         self.id = state.ids.request()
         self.started = state.clock.now()
         self.started_unix = state.clock.unix()
-        self.watch = Watch(asyncio.current_task(), state.settings.keepalive_interval_s)
+        self.watch = Watch(asyncio.current_task(), self.setup.settings.keepalive_interval_s)
         self.caller: Caller | None = None
         self.asked: Asked | None = None
         self.model: Model | None = None

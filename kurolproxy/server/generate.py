@@ -90,7 +90,7 @@ async def attend(exchange: Exchange, story: Callable[[Exchange], Awaitable[Writt
 async def _answer(exchange: Exchange) -> Written:
     state, codec, named = exchange.state, exchange.endpoint.codec, exchange.named
     caller, body = await called(exchange)
-    depth = state.settings.max_json_depth
+    depth = exchange.setup.settings.max_json_depth
     if named is None:
         asked = read(body, codec.passing, depth)
     else:
@@ -108,7 +108,7 @@ async def called(exchange: Exchange) -> tuple[Caller, bytes]:
     caller = state.admission.authenticate(key, state.clock.unix())
     exchange.caller = caller
     exchange.watch.owner = caller.key.id
-    settings = state.settings
+    settings = exchange.setup.settings
     if state.draining:
         raise Overloaded("The gateway is shutting down.", retry_after_s=1)
     if not state.usage.writable and (settings.fail_closed or state.usage.full):
@@ -116,6 +116,8 @@ async def called(exchange: Exchange) -> tuple[Caller, bytes]:
     check_head(request, settings.body)
     body = await read_body(request, settings.body, state.bodies, exchange.watch)
     exchange.body_size = len(body)
+    # What is asked from here on is decided by one configuration: a body may have taken long.
+    exchange.setup = state.setup
     return caller, body
 
 
@@ -190,7 +192,7 @@ async def _exchange(
             with Limit(exchange.watch, _too_slow):
                 exchange.watch.deadline = _loop_time() + target.timeouts.idle_timeout_s
                 raise await failure_of(
-                    answer, translation.upstream, translation.view, exchange.state.scrubber
+                    answer, translation.upstream, translation.view, exchange.setup.scrubber
                 )
         if translation.asked.stream:
             return await relay(exchange, answer, translation, target)
@@ -224,6 +226,7 @@ def translation_for(
         BadRequest: the upstream's protocol cannot say it.
     """
     state, codec, asked = exchange.state, exchange.endpoint.codec, exchange.asked
+    settings = exchange.setup.settings
     assert asked is not None
     assert exchange.grant is not None
     view = TargetView(
@@ -231,15 +234,15 @@ def translation_for(
         public_model=asked.model,
         traits=target.traits,
         max_output_tokens=model.max_output_tokens,
-        hash_user=_hasher(state.settings.hash_secret) if target.traits.forward_user else None,
+        hash_user=_hasher(settings.hash_secret) if target.traits.forward_user else None,
     )
     around = Circumstances(
         created=int(exchange.started_unix),
         new_id=state.ids.fresh,
         output_cap=exchange.grant.output_cap,
         strict=exchange.request.headers.get("x-kurol-strict") == "1",
-        max_event_bytes=state.settings.max_event_bytes,
-        max_depth=state.settings.max_json_depth,
+        max_event_bytes=settings.max_event_bytes,
+        max_depth=settings.max_json_depth,
     )
     translation = translate(codec, upstream, asked, view, around)
     exchange.translation = translation
@@ -268,13 +271,13 @@ def call_for(
     """Return the request to an upstream at one of its protocol's paths."""
     upstream = translation.upstream
     return Call(
-        address=exchange.state.addresses.address(target, upstream.name, path),
+        address=exchange.setup.addresses.address(target, upstream.name, path),
         headers=headers_for(
             target.upstream,
             key,
             upstream.auth,
             _passed_headers(exchange, target, translation, upstream),
-            user_agent=exchange.state.settings.user_agent,
+            user_agent=exchange.setup.settings.user_agent,
             stream=translation.asked.stream,
         ),
         body=translation.body,

@@ -61,7 +61,7 @@ async def written_out(exchange: Exchange) -> None:
     if request.protocol is None or not request.protocol.writing_paused:
         return
     with Limit(exchange.watch, StalledReader):
-        stalled = exchange.state.settings.stalled_reader_timeout_s
+        stalled = exchange.setup.settings.stalled_reader_timeout_s
         exchange.watch.deadline = asyncio.get_running_loop().time() + stalled
         await request.writer.drain()
 
@@ -204,7 +204,7 @@ class Relay:
         """Stream an answer that came whole although a stream was asked for."""
         with Limit(self._watch, self._expired):
             self._exchange.await_upstream(self._target, stream=True)
-            data = await answer.body(self._exchange.state.settings.max_answer_bytes)
+            data = await answer.body(self._exchange.setup.settings.max_answer_bytes)
         self._rewriter = self._exchange.rewriter = self._translation.spread(data)
         self._end(self._rewriter.close())
 
@@ -238,7 +238,7 @@ class Relay:
     def _hold(self, piece: bytes) -> None:
         self._held.append(piece)
         self._held_bytes += len(piece)
-        if self._held_bytes > self._exchange.state.settings.max_event_bytes:
+        if self._held_bytes > self._exchange.setup.settings.max_event_bytes:
             raise UpstreamError("The upstream sent too much before any content.")
 
     async def _drain(self) -> None:
@@ -246,14 +246,14 @@ class Relay:
         self._waits_for_client = True
         self._watch.ping_at = _NEVER
         self._watch.deadline = (
-            self._loop.time() + self._exchange.state.settings.stalled_reader_timeout_s
+            self._loop.time() + self._exchange.setup.settings.stalled_reader_timeout_s
         )
         await self.out.drain()
         self._waits_for_client = False
         self._extend()
 
     def _failed(self, failure: Failure) -> GatewayError:
-        translation, scrubber = self._translation, self._exchange.state.scrubber
+        translation, scrubber = self._translation, self._exchange.setup.scrubber
         codec, view = translation.upstream, translation.view
         # An answer that began had a prompt that fits, also when all of it came in one read.
         content = self._showing or self._rewriter.content
@@ -275,7 +275,7 @@ async def whole_answer(
     Raises:
         UpstreamError, UpstreamTimeout: there is none.
     """
-    limit = exchange.state.settings.max_answer_bytes
+    limit = exchange.setup.settings.max_answer_bytes
     watch = exchange.watch
     with Limit(watch, lambda: UpstreamTimeout("The upstream did not answer in time.")):
         exchange.await_upstream(target, stream=False)
@@ -285,7 +285,7 @@ async def whole_answer(
     progress = exchange.progress
     progress.usage = whole.usage
     if whole.failure is not None:
-        codec, view, scrubber = translation.upstream, translation.view, exchange.state.scrubber
+        codec, view, scrubber = translation.upstream, translation.view, exchange.setup.scrubber
         content = whole.emitted_bytes > 0
         raise broken(whole.failure, codec, view, scrubber, content=content)
     progress.content = progress.finished = True

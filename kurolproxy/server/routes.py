@@ -180,7 +180,7 @@ class Routes:
         return whole(request, 503 if reason else 200, [*self._named(), _JSON], body)
 
     async def _metrics(self, request: BaseRequest) -> StreamResponse:
-        wanted = self._state.settings.metrics_token
+        wanted = self._state.setup.settings.metrics_token
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         if not wanted:
             raise _unknown("/metrics")

@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 
 from kurolproxy.metrics import Metrics
 from kurolproxy.policy.admission import Admission
+from kurolproxy.policy.catalog import Catalog
 from kurolproxy.server.body import BodyBudget, BodyLimits
 from kurolproxy.server.deadlines import Deadlines
 from kurolproxy.server.ids import Ids
@@ -60,11 +61,31 @@ class Settings:
     user_agent: str = "kurolproxy"
 
 
-@dataclass(slots=True)
-class State:
-    """What every request handler is handed."""
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """All that comes from one configuration: a reload makes another and swaps the reference.
+
+    A call takes ``State.setup`` once and stays with it to its end.
+
+    Attributes:
+        addresses: of the catalog's targets, each made when it is first needed.
+    """
 
     settings: Settings
+    catalog: Catalog
+    scrubber: Scrubber
+    addresses: Addresses = field(default_factory=Addresses)
+
+
+@dataclass(slots=True)
+class State:
+    """What every request handler is handed.
+
+    Attributes:
+        setup: the configuration in use; replaced as a whole, together with the admission's.
+    """
+
+    setup: Setup
     admission: Admission
     upstream: UpstreamClient
     usage: Ledger
@@ -72,9 +93,7 @@ class State:
     log: RequestLog
     deadlines: Deadlines
     ids: Ids
-    scrubber: Scrubber
     bodies: BodyBudget
-    addresses: Addresses = field(default_factory=Addresses)
     clock: Clock = field(default_factory=Clock)
     draining: bool = False
     started_unix: float = 0.0

@@ -88,7 +88,7 @@ async def test_user_is_told_as_a_keyed_hash_where_the_operator_wants_it(
     fake.always(vendor(Turn(words=("x",))))
     model = {"chat": "m-model", "messages": "c-model"}[client]
     await sdks.ask(client, model, **asked)
-    secret = running.gateway.state.settings.hash_secret
+    secret = running.gateway.state.setup.settings.hash_secret
     hashed = hmac.new(secret, b"u-1", hashlib.sha256).hexdigest()
     assert len(secret) >= 16
     body = fake.last.json
