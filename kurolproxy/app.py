@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from datetime import date
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,11 +22,13 @@ from kurolproxy.errors import Overloaded, Unauthenticated
 from kurolproxy.metrics import Metrics
 from kurolproxy.policy.admission import Admission
 from kurolproxy.policy.days import starting_days
+from kurolproxy.policy.health import Health
 from kurolproxy.policy.keys import KeyTable
 from kurolproxy.server.body import BodyBudget, BodyLimits
 from kurolproxy.server.control import Books, ControlServer, Desk
 from kurolproxy.server.deadlines import SWEEP_S, Deadlines
 from kurolproxy.server.facts import Pieces, usage_facts
+from kurolproxy.server.failover import tell_health
 from kurolproxy.server.hardening import GatewayServer
 from kurolproxy.server.ids import Ids
 from kurolproxy.server.lag import LoopLag
@@ -208,6 +211,7 @@ class Gateway:
             "day": state.admission.day.isoformat(),
             "ignored_days": [each.isoformat() for each in state.admission.ignored_days],
             "draining": state.draining,
+            "upstreams": state.health.facts(state.setup.catalog, self._clock.now()),
         }
 
     def _state(self, admission: Admission, usage: Ledger, upstream: Upstreams) -> State:
@@ -229,6 +233,7 @@ class Gateway:
             deadlines=deadlines,
             ids=Ids(os.urandom(16)),
             bodies=BodyBudget(limits.max_body_bytes_in_flight),
+            health=Health(partial(tell_health, log, self._clock)),
             clock=self._clock,
             started_unix=self._clock.unix(),
         )
@@ -272,6 +277,9 @@ class Gateway:
     def _register_gauges(self) -> None:
         state = self.state
         gauge = state.metrics.gauge
+        state.metrics.each_upstream = lambda: state.health.up(
+            state.setup.catalog, self._clock.now()
+        )
         gauge(
             "kurol_ledger_pending_rows",
             "Usage rows not yet in SQLite.",

@@ -7,7 +7,15 @@ codec's ``error.py`` maps ``kind`` to its own vocabulary.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import ClassVar
+from typing import ClassVar, Literal
+
+Blame = Literal["credential", "access", "limited", "busy", "failing"]
+"""What an attempt that failed says about the way to the model.
+
+``credential``: the vendor refuses it (401, 402); ``access``: it may not call this model (403,
+404); ``limited``: it has called this model too often (429); ``busy``: the target asks
+everybody for a pause (503); ``failing``: anything else.
+"""
 
 
 class GatewayError(Exception):
@@ -170,16 +178,26 @@ class UpstreamError(GatewayError):
     Args:
         may_retry: False when a repetition cannot cure it (the operator's credential
             or deployment is at fault).
+        blame: what of the way to the model has to rest.
+        rest_s: for how long, when the upstream said so.
     """
 
     kind = "upstream_error"
     status = 502
 
     def __init__(
-        self, message: str, *, retry_after_s: float | None = None, may_retry: bool = True
+        self,
+        message: str,
+        *,
+        retry_after_s: float | None = None,
+        may_retry: bool = True,
+        blame: Blame = "failing",
+        rest_s: float | None = None,
     ) -> None:
         super().__init__(message, retry_after_s=retry_after_s)
         self.may_retry = may_retry
+        self.blame: Blame = blame
+        self.rest_s = rest_s
 
 
 class UpstreamTimeout(GatewayError):

@@ -8,7 +8,7 @@ outcomes, never a key, an account or a field name.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
@@ -93,6 +93,7 @@ class Metrics(Collector):
     Attributes:
         gauges: name -> (help, function that reads the value at scrape time).
         counters: the same for what only grows.
+        each_upstream: returns of each upstream whether it can be asked.
     """
 
     def __init__(self) -> None:
@@ -135,6 +136,7 @@ class Metrics(Collector):
         self.config_reload_successful = 1
         self.gauges: dict[str, tuple[str, Callable[[], float]]] = {}
         self.counters: dict[str, tuple[str, Callable[[], float]]] = {}
+        self.each_upstream: Callable[[], Mapping[str, bool]] = dict
         self.registry.register(self)
 
     def _make_histograms(self) -> None:
@@ -199,6 +201,12 @@ class Metrics(Collector):
             yield GaugeMetricFamily(name, help_text, value=read())
         for name, (help_text, read) in self.counters.items():
             yield CounterMetricFamily(name, help_text, value=read())
+        up = GaugeMetricFamily(
+            "kurol_upstream_up", "1 while any way by the upstream is open.", labels=("upstream",)
+        )
+        for name, open_ in self.each_upstream().items():
+            up.add_metric((name,), float(open_))
+        yield up
         build = GaugeMetricFamily("kurol_build_info", "The version.", labels=("version",))
         build.add_metric((__version__,), 1)
         yield build

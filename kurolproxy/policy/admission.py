@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import NamedTuple
 
-from kurolproxy.errors import QuotaExceeded, Unauthenticated
+from kurolproxy.errors import GatewayError, ModelNotFound, Unauthenticated
 from kurolproxy.policy import refusals
 from kurolproxy.policy.catalog import Catalog, Model, Plan, matches
-from kurolproxy.policy.keys import Account, Key, KeyTable
+from kurolproxy.policy.keys import Account, Key, KeyTable, state_of
 from kurolproxy.policy.meter import (
     Grant,
     Meters,
     give_back,
-    take,
+    slowest,
+    spend,
     tightest_bucket,
     tightest_quota,
 )
@@ -23,7 +24,7 @@ from kurolproxy.policy.meters import MeterTable
 from kurolproxy.policy.quota import (
     DEFAULT_OUTPUT_TOKENS,
     SMALLEST_ANSWER,
-    DailyQuota,
+    Decision,
     Need,
     decide,
     narrowest,
@@ -168,13 +169,19 @@ class Admission:
         found = self._keys.find(secret)
         if found is None:
             raise Unauthenticated(refusals.INVALID_KEY)
-        key, account = found
-        expired = key.expires_at is not None and unix_now >= key.expires_at
-        if key.revoked or expired or not account.active:
+        self.check_key(*found, unix_now)
+        return Caller(*found)
+
+    def check_key(self, key: Key, account: Account, unix_now: float) -> None:
+        """See to it that a key may call models now.
+
+        Raises:
+            Unauthenticated: it may not; the text is the same for whatever ended it.
+        """
+        if state_of(key, account, unix_now) != "valid":
             raise Unauthenticated(refusals.INVALID_KEY)
         if key.admin:
             raise Unauthenticated(refusals.MANAGEMENT_KEY)
-        return Caller(key, account)
 
     def plan(self, caller: Caller) -> Plan:
         """Return the plan of a caller.
@@ -202,7 +209,7 @@ class Admission:
             return known
         model = self._catalog.find(name)
         if model is None:
-            raise refusals.unknown_model(name)
+            raise self.unknown_model(caller, name)
         self._check_model(caller, plan, model, name)
         if len(self._allowed) >= _MAX_REMEMBERED:
             self._allowed.clear()
@@ -217,11 +224,16 @@ class Admission:
         """
         caller = self._as_now(caller)
         active = self._catalog.active(self._plan_of(caller.account))
-        return [model for model in active if _in_subset(caller.key, model)]
+        return [model for model in active if in_subset(caller.key, model)]
+
+    def unknown_model(self, caller: Caller, name: str) -> ModelNotFound:
+        """Return the error for a name that no active model has, with the caller's own like it."""
+        own = (each for model in self.models(caller) for each in (model.id, *model.aliases))
+        return refusals.unknown_model(name, own)
 
     def _check_model(self, caller: Caller, plan: Plan, model: Model, name: str) -> None:
         in_plan = plan.allows(model.id)
-        if in_plan and _in_subset(caller.key, model):
+        if in_plan and in_subset(caller.key, model):
             return
         rule = (
             "is outside the models that this key was narrowed to"
@@ -250,20 +262,34 @@ class Admission:
         """
         caller = self._still_valid(caller)
         plan = self._plan_of(caller.account)
-        lowered = _lower_cap(plan, model, ask)
-        need = _need(plan, model, ask, lowered)
+        lowered, need = _wanted(plan, model, ask)
         meters = self._enter(caller, plan, now, today)
-        quotas = [meter.quota for meter in meters]
-        room, free = narrowest(quotas)
-        decision = decide(need, room=room, free=free)
-        if decision.case == "fits" or decision.case == "lowered":
-            cap = lowered if decision.output_cap is None else decision.output_cap
-            tally = self._table.tally
-            return Grant(plan, meters, decision.tokens, tally, case=decision.case, output_cap=cap)
-        give_back(meters, now)
-        if decision.case == "held":
-            raise refusals.held(tightest_quota(meters))
-        raise self._spent(need, plan, quotas)
+        try:
+            decision = self._decide(need, plan, meters)
+        except GatewayError:
+            give_back(meters, now)
+            raise
+        cap = lowered if decision.output_cap is None else decision.output_cap
+        tally = self._table.tally
+        return Grant(plan, meters, decision.tokens, tally, case=decision.case, output_cap=cap)
+
+    def rehearse(
+        self, caller: Caller, model: Model, ask: Ask, now: float, today: date
+    ) -> int | None:
+        """Go through ``admit`` without any effect: nothing is spent, held or kept.
+
+        Returns:
+            the output cap that would be sent upstream; None: the client's own.
+
+        Raises:
+            GatewayError: as ``admit``, but for a revoked key.
+        """
+        plan = self._plan_of(caller.account)
+        lowered, need = _wanted(plan, model, ask)
+        meters = self._table.look(caller.key, plan, today)
+        _check_pace(meters, plan, now)
+        decision = self._decide(need, plan, meters)
+        return lowered if decision.output_cap is None else decision.output_cap
 
     def admit_count(self, caller: Caller, now: float, today: date) -> Grant:
         """Admit a call that only counts tokens: it takes a slot and a request, no tokens.
@@ -297,6 +323,11 @@ class Admission:
             tokens_resets_at=self._table.resets_at,
         )
 
+    def running_of(self, caller: Caller, today: date) -> int:
+        """Return how many calls of a caller's account run."""
+        plan = self._catalog.plans.get(caller.account.plan)
+        return self._table.look(caller.key, plan, today)[0].running
+
     def _plan_of(self, account: Account) -> Plan:
         plan = self._catalog.plans.get(account.plan)
         if plan is None:
@@ -322,21 +353,40 @@ class Admission:
     def _enter(self, caller: Caller, plan: Plan, now: float, today: date) -> Meters:
         """Pass concurrency and requests per minute; a refused call spends nothing."""
         meters = self._table.of(caller.key, plan, now, today)
-        running = meters[0].running
-        if plan.concurrent_requests is not None and running >= plan.concurrent_requests:
-            raise refusals.all_running(running, plan)
-        slowest = take(meters, now)
-        if slowest is not None:
-            whose = f"the plan '{plan.name}'" if slowest is meters[0] else "this key"
-            limit = 0 if slowest.bucket is None else slowest.bucket.requests_per_minute
-            raise refusals.too_fast(whose, limit, slowest.wait_s(now))
+        _check_pace(meters, plan, now)
+        spend(meters, now)
         return meters
 
-    def _spent(self, need: Need, plan: Plan, quotas: list[DailyQuota]) -> QuotaExceeded:
-        limited = [quota for quota in quotas if quota.free is not None]
-        quota = min(limited, key=lambda each: each.free or 0)
-        whose = f"the plan '{plan.name}'" if quota is quotas[0] else "this key"
-        return refusals.spent(quota, need, whose, self._contact)
+    def _decide(self, need: Need, plan: Plan, meters: Meters) -> Decision:
+        """Say what of the day's tokens a call gets."""
+        quotas = [meter.quota for meter in meters]
+        room, free = narrowest(quotas)
+        decision = decide(need, room=room, free=free)
+        if decision.case == "held":
+            quota = tightest_quota(meters)
+            raise refusals.held(quota, _whose(plan, first=quota is quotas[0]))
+        if decision.case == "spent":
+            limited = [quota for quota in quotas if quota.free is not None]
+            quota = min(limited, key=lambda each: each.free or 0)
+            whose = _whose(plan, first=quota is quotas[0])
+            raise refusals.spent(quota, need, whose, self._contact)
+        return decision
+
+
+def _check_pace(meters: Meters, plan: Plan, now: float) -> None:
+    """Raise when the requests at once or those of the minute are spent."""
+    running = meters[0].running
+    if plan.concurrent_requests is not None and running >= plan.concurrent_requests:
+        raise refusals.all_running(running, plan)
+    slow = slowest(meters, now)
+    if slow is not None:
+        limit = 0 if slow.bucket is None else slow.bucket.requests_per_minute
+        raise refusals.too_fast(_whose(plan, first=slow is meters[0]), limit, slow.wait_s(now))
+
+
+def _whose(plan: Plan, *, first: bool) -> str:
+    """Return whose limit it is: the first meter is the account's, the other the key's."""
+    return f"the plan '{plan.name}'" if first else "this key"
 
 
 def _renewed(caller: Caller, key: Key, account: Account) -> Caller:
@@ -344,8 +394,15 @@ def _renewed(caller: Caller, key: Key, account: Account) -> Caller:
     return caller if same else Caller(key, account)
 
 
-def _in_subset(key: Key, model: Model) -> bool:
+def in_subset(key: Key, model: Model) -> bool:
+    """Return whether a key is not narrowed, or narrowed to patterns that the model matches."""
     return key.models is None or matches(key.models, model.id)
+
+
+def _wanted(plan: Plan, model: Model, ask: Ask) -> tuple[int | None, Need]:
+    """Return the output cap that plan or model lower, and what the call could cost."""
+    lowered = _lower_cap(plan, model, ask)
+    return lowered, _need(plan, model, ask, lowered)
 
 
 def _lower_cap(plan: Plan, model: Model, ask: Ask) -> int | None:

@@ -127,9 +127,14 @@ class Plan:
         return matches(self.models, model_id)
 
 
+def matching(patterns: Iterable[str], model_id: str) -> str | None:
+    """Return the first pattern that matches, None when none does; letter case counts."""
+    return next((each for each in patterns if fnmatchcase(model_id, each)), None)
+
+
 def matches(patterns: Iterable[str], model_id: str) -> bool:
-    """Return whether any of the patterns matches; letter case counts."""
-    return any(fnmatchcase(model_id, pattern) for pattern in patterns)
+    """Return whether any of the patterns matches."""
+    return matching(patterns, model_id) is not None
 
 
 class Catalog:
@@ -156,6 +161,10 @@ class Catalog:
         """Return the active model of this id or alias, exactly as written, or None."""
         model = self._names.get(name)
         return model if model is not None and model.active else None
+
+    def known(self, name: str) -> Model | None:
+        """Return the model of this id or alias, active or not."""
+        return self._names.get(name)
 
     def active(self, plan: Plan) -> list[Model]:
         """Return the active models of a plan, in the order of the file."""

@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import Literal
 
 AccountRole = Literal["user", "admin"]
+KeyState = Literal["valid", "revoked", "expired", "account disabled"]
 
 KEY_PREFIX = "sk-kurol-"
 ADMIN_KEY_PREFIX = "sk-kurol-admin-"
@@ -66,6 +67,20 @@ class Key:
     def narrows_limits(self) -> bool:
         """Whether requests or tokens are counted for this key on its own."""
         return self.requests_per_minute is not None or self.daily_tokens is not None
+
+
+def state_of(key: Key, account: Account | None, unix_now: float) -> KeyState:
+    """Return whether a key is valid, or what ended it.
+
+    Args:
+        account: its owner; None: it is gone.
+        unix_now: seconds since 1970.
+    """
+    if key.revoked:
+        return "revoked"
+    if key.expires_at is not None and unix_now >= key.expires_at:
+        return "expired"
+    return "valid" if account is not None and account.active else "account disabled"
 
 
 def make_secret(random: bytes, *, admin: bool = False) -> str:

@@ -41,6 +41,7 @@ class Meter:
         if own == requests_per_minute and self.quota.allowance == daily_tokens:
             return self
         seen = Meter(self.quota.under(daily_tokens))
+        seen.running = self.running
         seen.bucket = copy(self.bucket)
         seen.follow(requests_per_minute, daily_tokens)
         return seen
@@ -58,23 +59,21 @@ Meters = tuple[Meter, ...]
 """Of one call: the account's, and the key's when it narrows limits."""
 
 
-def take(meters: Meters, now: float) -> Meter | None:
-    """Spend one request of account and key, or of neither.
-
-    Returns:
-        None when it was allowed, else the meter that makes the call wait longest.
-    """
-    slowest, wait_s = None, 0.0
+def slowest(meters: Meters, now: float) -> Meter | None:
+    """Return the meter that makes a call wait longest; None when none does."""
+    found, wait_s = None, 0.0
     for meter in meters:
         wait = meter.wait_s(now)
         if wait > wait_s:
-            slowest, wait_s = meter, wait
-    if slowest is not None:
-        return slowest
+            found, wait_s = meter, wait
+    return found
+
+
+def spend(meters: Meters, now: float) -> None:
+    """Spend one request of account and key, when ``slowest`` found none that waits."""
     for meter in meters:
         if meter.bucket is not None:
             meter.bucket.take(now)
-    return None
 
 
 def give_back(meters: Meters, now: float) -> None:

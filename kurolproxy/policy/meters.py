@@ -120,7 +120,8 @@ class MeterTable:
         if known is not None and known.quota is quota:
             return known
         seen = Meter(DailyQuota(None, self.day) if quota is None else quota)
-        seen.bucket = None if known is None else known.bucket
+        if known is not None:
+            seen.bucket, seen.running = known.bucket, known.running
         return seen
 
     def _fill(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+from heapq import nlargest
+from itertools import islice
 from math import ceil
 
 from kurolproxy.errors import (
@@ -31,6 +35,10 @@ MANAGEMENT_KEY = (
 )
 _MAX_NAME_CHARS = 200
 _MAX_MODELS_NAMED = 10
+# What a wrong name costs must not grow with what is sent or with the catalog.
+_MAX_LIKE_CHARS = 64
+_MAX_LIKE_NAMES = 200
+_LIKE = 0.7
 _SLOT_RETRY_S = 1
 _HELD_RETRY_S = 5
 
@@ -44,10 +52,17 @@ def missing_plan(name: str, contact: str) -> PlanForbidden:
     return PlanForbidden(_with_contact(text, contact))
 
 
-def unknown_model(name: str) -> ModelNotFound:
-    """Say that no active model has this name."""
+def unknown_model(name: str, own: Iterable[str]) -> ModelNotFound:
+    """Say that no active model has this name, and which one is like it.
+
+    Args:
+        own: ids and aliases that the caller may call.
+    """
+    shown = _cut(name)
+    near = _like(shown, own)
+    hint = "" if near is None else f" Did you mean '{near}'?"
     return ModelNotFound(
-        f"There is no model '{_cut(name)}'. GET /v1/models lists the models of this key.",
+        f"There is no model '{shown}'.{hint} GET /v1/models lists the models of this key.",
         param="model",
     )
 
@@ -91,11 +106,12 @@ def too_fast(whose: str, requests_per_minute: int, wait_s: float) -> RateLimited
     )
 
 
-def held(quota: DailyQuota) -> RateLimited:
+def held(quota: DailyQuota, whose: str) -> RateLimited:
     """Say that running requests hold the rest of the day's tokens."""
     return RateLimited(
-        f"Running requests hold the rest of today's tokens: {quota.reserved:,} are reserved and "
-        f"{quota.used:,} of {quota.allowance:,} are used. Try again when one of them has ended.",
+        f"Running requests hold the rest of today's tokens: of the {quota.allowance:,} of {whose} "
+        f"{quota.used:,} are used and {quota.reserved:,} reserved. Try again when one of the "
+        "requests has ended, or ask for fewer output tokens.",
         retry_after_s=_HELD_RETRY_S,
     )
 
@@ -114,6 +130,21 @@ def spent(quota: DailyQuota, need: Need, whose: str, contact: str) -> QuotaExcee
     reset = resets_at(quota.day)
     text = f"{text} The next allowance starts at {reset:%Y-%m-%d %H:%M} UTC."
     return QuotaExceeded(_with_contact(text, contact), resets_at=reset)
+
+
+def _like(name: str, own: Iterable[str]) -> str | None:
+    """Return the name most like a wrong one, None when none is much like it."""
+    wanted = name[:_MAX_LIKE_CHARS].casefold()
+    pairs = _pairs(wanted)
+    folded = {each[:_MAX_LIKE_CHARS].casefold(): each for each in islice(own, _MAX_LIKE_NAMES)}
+    # Comparing letter by letter takes 50 us: only those that share most pairs of letters are.
+    likely = nlargest(3, folded, key=lambda each: len(pairs & _pairs(each)))
+    found = get_close_matches(wanted, likely, n=1, cutoff=_LIKE)
+    return folded[found[0]] if found else None
+
+
+def _pairs(text: str) -> set[str]:
+    return {text[at : at + 2] for at in range(len(text) - 1)}
 
 
 def _with_contact(text: str, contact: str) -> str:

@@ -198,6 +198,9 @@ class PassRules:
             all users of one upstream account.
         once: the members of a body that ``stateful`` looks at, if each may stand there once
             only: it sees the last of two, and nobody knows which one the vendor takes.
+        session: where the client names the conversation.
+        user: where it names its user, which some clients make new for each conversation.
+        opening: the members with which a conversation starts, in their order.
         headers: request headers of the client that go on to the upstream.
         defaults: headers that the upstream gets when the client sent none.
         also: the other spelling that the protocol takes for a name; None: it takes one only.
@@ -214,6 +217,9 @@ class PassRules:
     usage_option: bool = False
     stateful: Callable[[Mapping[str, Any]], None] | None = None
     once: tuple[str, ...] = ()
+    session: Path | None = None
+    user: Path | None = None
+    opening: tuple[str, ...] = ()
     headers: tuple[str, ...] = ()
     defaults: Mapping[str, str] = field(default_factory=dict)
     forget: Callable[[dict[str, Any]], bool] | None = None

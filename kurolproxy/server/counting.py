@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from dataclasses import replace
 
 from aiohttp.web import BaseRequest
@@ -11,7 +10,7 @@ from aiohttp.web import BaseRequest
 from kurolproxy.errors import UpstreamError, UpstreamTimeout
 from kurolproxy.ir import ProtocolName
 from kurolproxy.policy.catalog import Model, Target
-from kurolproxy.policy.choice import attempts
+from kurolproxy.policy.choice import ways
 from kurolproxy.policy.estimate import body_tokens
 from kurolproxy.protocols import wire
 from kurolproxy.protocols.asked import Asked, read
@@ -19,6 +18,7 @@ from kurolproxy.protocols.base import Counting
 from kurolproxy.protocols.registry import CODECS
 from kurolproxy.server.deadlines import Limit
 from kurolproxy.server.exchange import Endpoint, Exchange, Named
+from kurolproxy.server.failover import session_of, spin
 from kurolproxy.server.generate import attend, call_for, called, translation_for
 from kurolproxy.server.reply import Written
 from kurolproxy.server.state import State
@@ -77,9 +77,12 @@ def _asked(exchange: Exchange, counting: Counting, body: bytes) -> Asked:
 async def _ask(exchange: Exchange, model: Model) -> int | None:
     """Return what the first upstream that can count says, None when none of them does."""
     until = exchange.asked_at + _PATIENCE_S
-    for target, key in attempts(model, random.random):
+    health, clock = exchange.state.health, exchange.state.clock
+    for way in ways(model, lambda: session_of(exchange), spin):
+        target, key = way
         protocol = _protocol(exchange.endpoint.codec.name, target)
-        if protocol is None:
+        # What rests is probed by calls that somebody waits for.
+        if protocol is None or health.resting(way, clock.now()):
             continue
         exchange.target = target
         try:

@@ -12,6 +12,7 @@ from kurolproxy.errors import GatewayError
 from kurolproxy.policy.admission import Ask, Caller, charge
 from kurolproxy.policy.booking import booked
 from kurolproxy.policy.catalog import Model, Target
+from kurolproxy.policy.choice import Way
 from kurolproxy.policy.estimate import body_estimate
 from kurolproxy.policy.meter import Grant
 from kurolproxy.protocols.asked import Asked
@@ -27,6 +28,8 @@ from kurolproxy.storage.rows import UsageRow
 from kurolproxy.tokens import Usage
 
 _NO_USAGE = Usage()
+# Times the limit of one attempt.
+_TOTAL = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,7 @@ class Exchange:
     __slots__ = (
         "asked",
         "asked_at",
+        "attempt_at",
         "body_size",
         "booked",
         "caller",
@@ -114,6 +118,7 @@ class Exchange:
         "translation",
         "upstream_status",
         "watch",
+        "way",
     )
 
     def __init__(
@@ -140,12 +145,14 @@ class Exchange:
         self.model: Model | None = None
         self.grant: Grant | None = None
         self.target: Target | None = None
+        self.way: Way | None = None
         self.translation: Translation | None = None
         self.rewriter: Rewriter | None = None
         self.out: ClientStream | None = None
         self.error: GatewayError | None = None
         self.progress = Progress()
         self.asked_at = 0.0
+        self.attempt_at = 0.0
         self.upstream_status: int | None = None
         self.prompt_estimate = 0
         self.body_size = 0
@@ -202,17 +209,42 @@ class Exchange:
         kind = ("content-type", self.endpoint.codec.content_type)
         return [*self.headers(), kind, ("x-accel-buffering", "no")]
 
-    def await_upstream(self, target: Target, *, stream: bool) -> None:
-        """Set the limit of the wait for an upstream, the same for all attempts together.
+    def begin_attempt(self, way: Way) -> None:
+        """Turn to a way to the model; the row and the limits of time are about this one now."""
+        self.way = way
+        self.target = way.target
+        self.attempt_at = asyncio.get_running_loop().time()
 
-        The client of a stream is shown signs of life meanwhile.
+    def limit(self, target: Target, *, stream: bool) -> float:
+        """Return until when, on the loop's clock, an attempt may wait for its answer.
+
+        Each attempt has its own time, and all together twice as much.
         """
         timeouts = target.timeouts
         limit = timeouts.first_content_timeout_s if stream else timeouts.answer_timeout_s
-        self.watch.deadline = self.asked_at + limit
+        return min(self.attempt_at + limit, self.asked_at + _TOTAL * limit)
+
+    def out_of_time(self, target: Target) -> bool:
+        """Return whether the time of all attempts is over."""
+        now = asyncio.get_running_loop().time()
+        stream = self.asked is not None and self.asked.stream
+        self.attempt_at = now
+        return self.limit(target, stream=stream) <= now
+
+    def await_upstream(self, target: Target, *, stream: bool) -> None:
+        """Set the limit of the wait for an upstream.
+
+        The client of a stream is shown signs of life meanwhile.
+        """
+        self.watch.deadline = self.limit(target, stream=stream)
         if stream:
             self.watch.ping = self.show_life
             self.watch.ping_at = asyncio.get_running_loop().time() + self.watch.interval_s
+
+    def works(self) -> None:
+        """The first content came: the way to the model works, however long the answer takes."""
+        if self.way is not None:
+            self.state.health.answered(self.way)
 
     def show_life(self) -> None:
         """Feed a silence: the head, and a sign of life between two events.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kurolproxy.errors import (
     BadRequest,
+    Blame,
     ContextTooLong,
     GatewayError,
     TooLarge,
@@ -17,6 +18,15 @@ from kurolproxy.upstream.client import Answer
 
 _REFUSED_CONTENT = (400, 413, 422)
 _OUR_CREDENTIAL = (401, 402, 403)
+_BLAME: dict[int, Blame] = {
+    401: "credential",
+    402: "credential",
+    403: "access",
+    404: "access",
+    429: "limited",
+    503: "busy",
+    529: "busy",
+}
 _NOT_THE_PROMPT = ("overloaded", "rate_limited")
 _MAX_ERROR_BYTES = 1_048_576
 _MAX_RETRY_AFTER_S = 60.0
@@ -45,15 +55,16 @@ async def _failure_of(
     """
     status = answer.status
     if status in _OUR_CREDENTIAL:
-        return _credential_refused()
+        return _credential_refused(_BLAME[status])
     if status == 404:
         return UpstreamError(
             f"The upstream does not know the model {view.public_model}; tell the operator.",
             may_retry=False,
+            blame=_BLAME[status],
         )
     fault = codec.decode_error(status, await answer.body(_MAX_ERROR_BYTES))
     if fault.credential:
-        return _credential_refused()
+        return _credential_refused("credential")
     words = scrubber.clean(fault.message, inner=view.model, public=view.public_model)
     if status in _REFUSED_CONTENT:
         text = words or f"The upstream refused the request (HTTP {status})."
@@ -66,16 +77,18 @@ async def _failure_of(
         return UpstreamError(f"The upstream answered HTTP {status}, which is no answer.")
     said = f": {words}" if words else "."
     text = f"The upstream failed with HTTP {status}{said}"
-    wait = _seconds(answer.retry_after)
+    wait, blame = _seconds(answer.retry_after), _BLAME.get(status, "failing")
     if wait is not None and wait > _MAX_RETRY_AFTER_S:
         # A client would sleep through it without a word: better no hint at all.
-        return UpstreamError(text, may_retry=False)
-    return UpstreamError(text, retry_after_s=wait)
+        return UpstreamError(text, may_retry=False, blame=blame, rest_s=wait)
+    return UpstreamError(text, retry_after_s=wait, blame=blame, rest_s=wait)
 
 
-def _credential_refused() -> UpstreamError:
+def _credential_refused(blame: Blame) -> UpstreamError:
     return UpstreamError(
-        "The upstream refused the gateway's own credential; tell the operator.", may_retry=False
+        "The upstream refused the gateway's own credential; tell the operator.",
+        may_retry=False,
+        blame=blame,
     )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-import random
 from collections.abc import Awaitable, Callable
 
 from aiohttp.web import BaseRequest
@@ -18,13 +17,12 @@ from kurolproxy.errors import (
     GatewayError,
     Internal,
     Overloaded,
-    UpstreamError,
     UpstreamTimeout,
 )
 from kurolproxy.ir import ProtocolName
 from kurolproxy.policy.admission import Caller
 from kurolproxy.policy.catalog import Model, Target
-from kurolproxy.policy.choice import attempts
+from kurolproxy.policy.choice import Way
 from kurolproxy.protocols.asked import read
 from kurolproxy.protocols.base import Circumstances, Codec, TargetView
 from kurolproxy.protocols.registry import CODECS
@@ -33,6 +31,7 @@ from kurolproxy.server.body import check_head, read_body
 from kurolproxy.server.credential import credential
 from kurolproxy.server.deadlines import Limit
 from kurolproxy.server.exchange import Endpoint, Exchange, Named, Progress
+from kurolproxy.server.failover import first_that_answers
 from kurolproxy.server.failures import ProofRefused, failure_of
 from kurolproxy.server.relay import StalledReader, relay, whole_answer
 from kurolproxy.server.reply import Written, hang_up
@@ -98,7 +97,7 @@ async def _answer(exchange: Exchange) -> Written:
     model = state.admission.model(caller, asked.model)
     exchange.admit(caller, model, asked)
     state.metrics.overhead.observe((exchange.endpoint.label,), state.clock.now() - exchange.started)
-    return await _first_that_answers(exchange, model)
+    return await first_that_answers(exchange, model, lambda way: _attempt(exchange, model, way))
 
 
 async def called(exchange: Exchange) -> tuple[Caller, bytes]:
@@ -121,27 +120,9 @@ async def called(exchange: Exchange) -> tuple[Caller, bytes]:
     return caller, body
 
 
-async def _first_that_answers(exchange: Exchange, model: Model) -> Written:
-    """Try the ways to the model in turn until one gives content."""
-    exchange.asked_at = _loop_time()
-    failed: GatewayError = Overloaded(f"No upstream serves {model.id} at the moment.")
-    for target, key in attempts(model, random.random):
-        try:
-            return await _attempt(exchange, model, target, key)
-        except (UpstreamError, UpstreamTimeout) as error:
-            if exchange.progress.shown:
-                raise
-            failed = error
-            if exchange.progress.usage is not None:
-                exchange.state.metrics.wasted.add(
-                    (target.upstream.name,), exchange.progress.usage.total
-                )
-    raise failed
-
-
-async def _attempt(exchange: Exchange, model: Model, target: Target, key: str | None) -> Written:
+async def _attempt(exchange: Exchange, model: Model, way: Way) -> Written:
     """Ask one target with one credential, a second time when it refuses a proof."""
-    exchange.target = target
+    target, key = way
     upstream = CODECS[_protocol(exchange, target)]
     translation = translation_for(exchange, model, target, upstream)
     try:

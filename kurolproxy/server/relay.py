@@ -128,7 +128,7 @@ class Relay:
     async def _begin(self, answer: Answer) -> None:
         """Hold what comes before the first content."""
         watch, rewriter = self._watch, self._rewriter
-        first = self._exchange.asked_at + self._target.timeouts.first_content_timeout_s
+        first = self._exchange.limit(self._target, stream=True)
         watch.ping = self._show_life
         watch.ping_at = self._loop.time() + self._interval
         while not self._showing:
@@ -221,6 +221,7 @@ class Relay:
         exchange = self._exchange
         self._showing = self._open = True
         if exchange.first_token_s is None:
+            exchange.works()
             exchange.first_token_s = exchange.state.clock.now() - exchange.started
 
     def _give(self, piece: bytes, *, flush: bool) -> None:

@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime
 from kurolproxy.metrics import Metrics
 from kurolproxy.policy.admission import Admission
 from kurolproxy.policy.catalog import Catalog
+from kurolproxy.policy.health import Health
 from kurolproxy.server.body import BodyBudget, BodyLimits
 from kurolproxy.server.deadlines import Deadlines
 from kurolproxy.server.ids import Ids
@@ -94,6 +95,7 @@ class State:
     deadlines: Deadlines
     ids: Ids
     bodies: BodyBudget
+    health: Health
     clock: Clock = field(default_factory=Clock)
     draining: bool = False
     started_unix: float = 0.0

@@ -173,6 +173,7 @@ PASSING = PassRules(
     budget=("generationConfig", "thinkingConfig", "thinkingBudget"),
     store="when_present",
     stateful=_stateful,
+    opening=("systemInstruction", "system_instruction", "contents"),
     headers=("x-session-id",),
     forget=forget,
     also=snake,

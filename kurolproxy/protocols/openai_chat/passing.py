@@ -74,6 +74,8 @@ PASSING = PassRules(
     count=("n",),
     store="when_present",
     usage_option=True,
+    session=("prompt_cache_key",),
+    opening=("messages",),
     headers=("openai-beta", "x-session-id"),
     forget=forget,
 )

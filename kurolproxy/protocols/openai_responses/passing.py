@@ -156,6 +156,8 @@ PASSING = PassRules(
     store="always",
     stateful=_stateful,
     once=(*_STATE, "background", "input"),
+    session=("prompt_cache_key",),
+    opening=("instructions", "input"),
     headers=("openai-beta", "x-session-id"),
     forget=forget,
 )
