@@ -37,7 +37,7 @@ _MAX_NAME_CHARS = 200
 _MAX_MODELS_NAMED = 10
 # What a wrong name costs must not grow with what is sent or with the catalog.
 _MAX_LIKE_CHARS = 64
-_MAX_LIKE_NAMES = 200
+_MAX_LIKE_NAMES = 100
 _LIKE = 0.7
 _SLOT_RETRY_S = 1
 _HELD_RETRY_S = 5

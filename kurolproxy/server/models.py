@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from aiohttp.web import BaseRequest
 
-from kurolproxy.errors import BadRequest, ModelNotFound
+from kurolproxy.errors import BadRequest
+from kurolproxy.policy import refusals
 from kurolproxy.policy.catalog import Model
 from kurolproxy.protocols import wire
 
@@ -58,10 +59,7 @@ def single(shape: Shape, models: list[Model], name: str, created: float) -> byte
             if shape == "anthropic":
                 return wire.dumps(_anthropic(name, model, created))
             return wire.dumps(_openai(model, created, name))
-    raise ModelNotFound(
-        f"There is no model '{name[:200]}'. GET /v1/models lists the models of this key.",
-        param="model",
-    )
+    raise refusals.unknown_model(name, (own for each in models for own in (each.id, *each.aliases)))
 
 
 def _openai(model: Model, created: float, name: str | None = None) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
-from kurolproxy.policy.keys import Account, AccountRole, Key
+from kurolproxy.policy.keys import Account, AccountRole, Key, state_of
 from kurolproxy.storage.accounts import AccountStore
 from kurolproxy.storage.errors import Invalid
 
@@ -254,18 +254,8 @@ def key_facts(key: Key, account: Account | None, unix_now: float) -> Facts:
         "requests_per_minute": key.requests_per_minute,
         "daily_tokens": key.daily_tokens,
         "expires_at": None if key.expires_at is None else _stamp(key.expires_at),
-        "status": _status(key, account, unix_now),
+        "status": state_of(key, account, unix_now),
     }
-
-
-def _status(key: Key, account: Account | None, unix_now: float) -> str:
-    if key.revoked:
-        return "revoked"
-    if key.expires_at is not None and unix_now >= key.expires_at:
-        return "expired"
-    if account is None or not account.active:
-        return "account disabled"
-    return "valid"
 
 
 def _stamp(unix: float) -> str:
