@@ -21,12 +21,12 @@ from kurolproxy.config.model import Config
 from kurolproxy.errors import Overloaded, Unauthenticated
 from kurolproxy.metrics import Metrics
 from kurolproxy.policy.admission import Admission
-from kurolproxy.policy.days import starting_days
 from kurolproxy.policy.health import Health
 from kurolproxy.policy.keys import KeyTable
 from kurolproxy.server.body import BodyBudget, BodyLimits
 from kurolproxy.server.control import Books, ControlServer, Desk
 from kurolproxy.server.deadlines import SWEEP_S, Deadlines
+from kurolproxy.server.explain import Explainer, Moment
 from kurolproxy.server.facts import Pieces, usage_facts
 from kurolproxy.server.failover import tell_health
 from kurolproxy.server.hardening import GatewayServer
@@ -43,6 +43,7 @@ from kurolproxy.storage.ledger import Ledger
 from kurolproxy.storage.lock import StateDirectory
 from kurolproxy.storage.people import People
 from kurolproxy.storage.reports import UsageReader
+from kurolproxy.storage.restoring import restore
 from kurolproxy.storage.retention import keep
 from kurolproxy.upstream.both import Upstreams
 
@@ -141,7 +142,7 @@ class Gateway:
         stack.push_async_callback(usage.close)
         self._keep_details(stack, usage)
         admission = Admission(config.catalog, keys, contact=config.server.contact)
-        ignored = await self._restore(admission, UsageReader(database))
+        ignored = await restore(admission, UsageReader(database), self._clock.today())
         upstream = Upstreams()
         stack.push_async_callback(upstream.close)
         self.state = self._state(admission, usage, upstream)
@@ -169,10 +170,23 @@ class Gateway:
 
         people = People(self.accounts, lambda: catalog.plans)
         books = Books(state.usage.flush, state.usage.paused, lambda: state.usage.pending)
-        desk = Desk(self.status, report, lambda: catalog, end_calls, books)
+        explainer = Explainer(
+            state.admission,
+            self.accounts,
+            lambda: state.setup.catalog,
+            self._moment,
+            state.health,
+        )
+        desk = Desk(
+            self.status, report, lambda: catalog, end_calls, books, explain=explainer.explain
+        )
         control = ControlServer(self.config.server.state_path, people, desk)
         await control.start()
         stack.push_async_callback(control.stop)
+
+    def _moment(self) -> Moment:
+        clock = self._clock
+        return Moment(clock.now(), clock.unix(), clock.today())
 
     def _keep_details(self, stack: AsyncExitStack, usage: Ledger) -> None:
         """Delete rows of usage when they are old enough, beside everything else."""
@@ -237,21 +251,6 @@ class Gateway:
             clock=self._clock,
             started_unix=self._clock.unix(),
         )
-
-    async def _restore(self, admission: Admission, reader: UsageReader) -> tuple[date, ...]:
-        """Take over the sums of the day, and of those that a wrong clock may come back to.
-
-        Returns:
-            days of the ledger that are ignored: a clock was wrong when they were written.
-        """
-        today = self._clock.today()
-        start = starting_days(today, await reader.days_after(date.min))
-        totals = await reader.totals(start.day)
-        admission.restore(start.day, accounts=totals.accounts, keys=totals.keys)
-        for day in start.others:
-            totals = await reader.totals(day)
-            admission.remember(day, accounts=totals.accounts, keys=totals.keys)
-        return start.ignored
 
     def _tell_missing_plans(self, keys: KeyTable) -> None:
         """Log each plan that accounts have and the file has not: their calls get a 403."""

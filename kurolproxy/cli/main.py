@@ -25,6 +25,7 @@ VERBS: Final[Mapping[str, Verb]] = {
     "check": Verb("check:check", "Validate the configuration."),
     "doctor": Verb("doctor:doctor", "Look for what is wrong, and say what to do."),
     "status": Verb("status:status", "Show what is running."),
+    "explain": Verb("explain:explain", "Say what would become of a call, and why."),
     "users": Verb("users:users", "Make and change accounts."),
     "keys": Verb("keys:keys", "Make, list, revoke and rotate API keys."),
     "plans": Verb("plans:plans", "List the plans."),

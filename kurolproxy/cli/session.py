@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -15,6 +17,9 @@ from kurolproxy.cli.control import ControlClient
 from kurolproxy.cli.failure import Failed
 from kurolproxy.cli.site import load_without_secrets
 from kurolproxy.config.model import Config
+from kurolproxy.policy.admission import Admission
+from kurolproxy.policy.keys import KeyTable
+from kurolproxy.server.explain import Explainer, Moment
 from kurolproxy.server.facts import model_facts, plan_facts, usage_facts
 from kurolproxy.storage.accounts import AccountStore
 from kurolproxy.storage.database import Database
@@ -24,6 +29,7 @@ from kurolproxy.storage.lock import StateDirectory, drop_root_to
 from kurolproxy.storage.people import People
 from kurolproxy.storage.recovery import recover
 from kurolproxy.storage.reports import UsageReader
+from kurolproxy.storage.restoring import restore
 
 Call = Callable[[str, Mapping[str, Any]], Any]
 """(verb, arguments) -> result; raises ``Failed``."""
@@ -115,6 +121,8 @@ async def _directly(
             # What a gateway that was killed left is usage, too.
             await recover(database, directory.path / FOLDER)
             return await (await usage_facts(UsageReader(database), args)).whole()
+        if verb == "explain":
+            return await _explained(config, directory, database, args)
         store = AccountStore(database, max_keys=config.limits.max_keys_per_account)
         people = People(store, lambda: config.catalog.plans)
         if verb == "keys.revoke":
@@ -124,3 +132,17 @@ async def _directly(
         return await people.call(verb, args)
     finally:
         await database.close()
+
+
+async def _explained(
+    config: Config, directory: StateDirectory, database: Database, args: Mapping[str, Any]
+) -> Any:
+    """Explain a call as a gateway would that starts now: nothing runs, nothing rests."""
+    keys = KeyTable()
+    store = AccountStore(database, keys)
+    await recover(database, directory.path / FOLDER)
+    await store.load()
+    admission = Admission(config.catalog, keys, contact=config.server.contact)
+    moment = Moment(time.monotonic(), time.time(), datetime.now(UTC).date())
+    await restore(admission, UsageReader(database), moment.today)
+    return await Explainer(admission, store, lambda: config.catalog, lambda: moment).explain(args)

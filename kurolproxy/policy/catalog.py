@@ -79,6 +79,12 @@ class Target:
         """Return the protocol to speak: the client's own when it is offered, else the first."""
         return client if client in self.protocols else self.protocols[0]
 
+    @property
+    def thinks_with_tools_in(self) -> ProtocolName | None:
+        """What a Chat request with tools becomes while the model thinks; None: as without."""
+        other = self.traits.tools_with_reasoning
+        return other if "openai-chat" in self.protocols and other in self.protocols else None
+
 
 @dataclass(frozen=True, slots=True)
 class Price:

@@ -79,6 +79,7 @@ class Desk:
         catalog: the one in use.
         end_calls: (key id) -> how many running calls of the key were told to end.
         books: the ledger; None: there is none to flush or to pause.
+        explain: (arguments of ``explain``) -> what would become of a call.
     """
 
     status: Callable[[], Mapping[str, Any]]
@@ -86,6 +87,7 @@ class Desk:
     catalog: Callable[[], Catalog]
     end_calls: Callable[[str], int]
     books: Books | None = None
+    explain: Callable[[Mapping[str, Any]], Awaitable[Any]] | None = None
 
 
 class ControlServer:
@@ -109,6 +111,7 @@ class ControlServer:
             "plans.list": self._plans,
             "usage.report": self._usage,
             "keys.revoke": self._revoke,
+            "explain": self._explain,
             "ledger.flush": self._flush,
         }
 
@@ -232,6 +235,11 @@ class ControlServer:
 
     async def _usage(self, args: dict[str, Any]) -> Any:
         return await self._desk.usage(args)
+
+    async def _explain(self, args: dict[str, Any]) -> Any:
+        if self._desk.explain is None:
+            raise _Refused("unavailable", "this gateway explains nothing")
+        return await self._desk.explain(args)
 
     async def _revoke(self, args: dict[str, Any]) -> Any:
         now = args.pop("now", False)

@@ -189,8 +189,8 @@ def _protocol(exchange: Exchange, target: Target) -> ProtocolName:
     ``tools_with_reasoning`` names, unless the client switched thinking off.
     """
     protocol = target.protocol_for(exchange.endpoint.codec.name)
-    other = target.traits.tools_with_reasoning
-    if protocol != "openai-chat" or other is None or other not in target.protocols:
+    other = target.thinks_with_tools_in
+    if protocol != "openai-chat" or other is None:
         return protocol
     assert exchange.asked is not None
     top = exchange.asked.top

@@ -142,6 +142,18 @@ class AccountStore:
         sql = f"{SELECT_KEY} WHERE account_id = ? ORDER BY created_at, id"
         return [key_of(row) for row in await self._database.read(sql, [account.id])]
 
+    async def owner_of(self, key_id: str) -> tuple[Key, Account]:
+        """Return a key, revoked or not, and its account.
+
+        Raises:
+            NotFound: there is no such key.
+        """
+        missing = f"there is no key {key_id[:60]!r}"
+        rows = await self._database.read(f"{SELECT_KEY} WHERE id = ?", [key_id])
+        key = key_of(only(rows, missing))
+        rows = await self._database.read(f"{SELECT_ACCOUNT} WHERE id = ?", [key.account_id])
+        return key, account_of(only(rows, missing))
+
     async def list_audit(self, *, limit: int = 100) -> list[AuditEntry]:
         """Return the last changes, the newest first."""
         sql = "SELECT at, actor, action, subject, detail FROM audit ORDER BY id DESC LIMIT ?"

@@ -253,12 +253,13 @@ def key_facts(key: Key, account: Account | None, unix_now: float) -> Facts:
         "models": None if key.models is None else list(key.models),
         "requests_per_minute": key.requests_per_minute,
         "daily_tokens": key.daily_tokens,
-        "expires_at": None if key.expires_at is None else _stamp(key.expires_at),
+        "expires_at": None if key.expires_at is None else stamp(key.expires_at),
         "status": state_of(key, account, unix_now),
     }
 
 
-def _stamp(unix: float) -> str:
+def stamp(unix: float) -> str:
+    """Return a moment as ISO 8601 in UTC."""
     return datetime.fromtimestamp(unix, UTC).isoformat().replace("+00:00", "Z")
 
 
