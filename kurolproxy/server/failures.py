@@ -62,7 +62,9 @@ async def _failure_of(
             may_retry=False,
             blame=_BLAME[status],
         )
-    fault = codec.decode_error(status, await answer.body(_MAX_ERROR_BYTES))
+    if status < 400:
+        return UpstreamError(f"The upstream answered HTTP {status}, which is no answer.")
+    fault = codec.decode_error(status, await _words_of(answer))
     if fault.credential:
         return _credential_refused("credential")
     words = scrubber.clean(fault.message, inner=view.model, public=view.public_model)
@@ -73,15 +75,21 @@ async def _failure_of(
         if fault.signature:
             return ProofRefused(text)
         return TooLarge(text) if status == 413 else BadRequest(text)
-    if status < 400:
-        return UpstreamError(f"The upstream answered HTTP {status}, which is no answer.")
     said = f": {words}" if words else "."
     text = f"The upstream failed with HTTP {status}{said}"
-    wait, blame = _seconds(answer.retry_after), _BLAME.get(status, "failing")
+    wait, blame = answer.retry_after_s, _BLAME.get(status, "failing")
     if wait is not None and wait > _MAX_RETRY_AFTER_S:
         # A client would sleep through it without a word: better no hint at all.
         return UpstreamError(text, may_retry=False, blame=blame, rest_s=wait)
     return UpstreamError(text, retry_after_s=wait, blame=blame, rest_s=wait)
+
+
+async def _words_of(answer: Answer) -> bytes:
+    """Return the body of an error; b"" where it cannot be read, for its status says enough."""
+    try:
+        return await answer.body(_MAX_ERROR_BYTES)
+    except UpstreamError:
+        return b""
 
 
 def _credential_refused(blame: Blame) -> UpstreamError:
@@ -90,15 +98,6 @@ def _credential_refused(blame: Blame) -> UpstreamError:
         may_retry=False,
         blame=blame,
     )
-
-
-def _seconds(retry_after: str | None) -> float | None:
-    if retry_after is None:
-        return None
-    try:
-        return max(0.0, float(retry_after))
-    except ValueError:
-        return None
 
 
 def broken(

@@ -1,9 +1,13 @@
-"""Which client sends a call: our own, or aiohttp's where a proxy stands between."""
+"""Which client sends a call, and its answer in the clear.
+
+Our own client, or aiohttp's where a proxy stands between.
+"""
 
 from __future__ import annotations
 
 from kurolproxy.upstream.client import Answer, Call
 from kurolproxy.upstream.direct import DirectClient
+from kurolproxy.upstream.encoding import opened
 from kurolproxy.upstream.session import SessionClient
 
 
@@ -18,10 +22,10 @@ class Upstreams:
     async def send(self, call: Call) -> Answer:
         """Send one request and wait for the head of the answer."""
         if call.proxy is None:
-            return await self._direct.send(call)
+            return opened(await self._direct.send(call))
         if self._proxied is None:
             self._proxied = SessionClient()
-        return await self._proxied.send(call)
+        return opened(await self._proxied.send(call))
 
     async def close(self) -> None:
         """Close every connection."""

@@ -57,8 +57,13 @@ class Answer(Protocol):
         ...
 
     @property
-    def retry_after(self) -> str | None:
-        """The ``retry-after`` header as it came."""
+    def coding(self) -> str:
+        """The ``content-encoding`` as it came; "" when there is none."""
+        ...
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """Seconds that the ``retry-after`` header asks for, whichever way it says so."""
         ...
 
     async def read(self) -> bytes:

@@ -46,13 +46,13 @@ def too_large() -> UpstreamError:
 
 
 def compressed() -> UpstreamError:
-    """The body has an encoding that was not asked for."""
+    """The body has an encoding that was not asked for, and that we do not undo."""
     return UpstreamError("The upstream compressed its answer although we asked it not to.")
 
 
-def is_plain(encoding: str) -> bool:
-    """Return whether a ``content-encoding`` leaves the bytes as they are."""
-    return encoding.strip().lower() in ("", "identity")
+def not_gzip() -> UpstreamError:
+    """The body is not what its encoding says."""
+    return UpstreamError("The upstream's answer is not validly compressed.")
 
 
 def media_type(content_type: str) -> str:

@@ -10,8 +10,9 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
 
 from kurolproxy.errors import UpstreamError, UpstreamTimeout
-from kurolproxy.upstream import faults
+from kurolproxy.upstream import faults, retrying
 from kurolproxy.upstream.client import KEEPALIVE_S, LARGE, LINGER_S, STEP, Answer, Call
+from kurolproxy.upstream.pieces import collect, pipe
 
 _READ_BUFFER = 65_536
 _DNS_CACHE_S = 60
@@ -57,8 +58,13 @@ class _SessionAnswer:
         return faults.media_type(self._response.headers.get("content-type", ""))
 
     @property
-    def retry_after(self) -> str | None:
-        return self._response.headers.get("retry-after")
+    def coding(self) -> str:
+        return ", ".join(self._response.headers.getall("content-encoding", ()))
+
+    @property
+    def retry_after_s(self) -> float | None:
+        headers = self._response.headers
+        return retrying.seconds(headers.get("retry-after"), headers.get("date"))
 
     async def read(self) -> bytes:
         try:
@@ -67,21 +73,10 @@ class _SessionAnswer:
             raise _broken(error) from None
 
     async def body(self, limit: int) -> bytes:
-        pieces: list[bytes] = []
-        size = 0
-        while piece := await self.read():
-            pieces.append(piece)
-            size += len(piece)
-            if size > limit:
-                raise faults.too_large()
-        return b"".join(pieces)
+        return await collect(self.read, limit)
 
     async def pipe(self, take: Callable[[bytes], bool]) -> None:
-        data = b"?"
-        while data:
-            data = await self.read()
-            if not take(data):
-                return
+        await pipe(self.read, take)
 
     def leave(self) -> None:
         if not self._content.at_eof():
@@ -143,9 +138,6 @@ class SessionClient:
             )
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _unreached(error) from None
-        if not faults.is_plain(response.headers.get("content-encoding", "")):
-            response.close()
-            raise faults.compressed()
         return _SessionAnswer(response)
 
     async def close(self) -> None:

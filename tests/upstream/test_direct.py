@@ -215,7 +215,6 @@ BROKEN: list[tuple[str, bytes, str]] = [
     ("half a chunk", chunked(b"half", end=b"9\r\nha"), "broke off"),
     ("no last chunk", chunked(b"half", end=b""), "broke off"),
     ("a wrong chunk", chunked(b"half", end=b"zz\r\n"), "not valid HTTP"),
-    ("a compressed body", sized(b"hi", "content-encoding: gzip"), "compressed"),
 ]
 
 
@@ -306,7 +305,7 @@ async def test_head_is_told(client: DirectClient) -> None:
     async with RawUpstream([READ, sent]) as upstream:
         answer: Answer = await client.send(call(upstream.base_url))
         assert (answer.status, answer.content_type) == (429, "text/event-stream")
-        assert answer.retry_after == "7"
+        assert answer.retry_after_s == 7
 
 
 # --- connections --------------------------------------------------------------------------
