@@ -134,6 +134,7 @@ class Metrics(Collector):
         self._make_histograms()
         self.streams_in_flight = 0
         self.config_reload_successful = 1
+        self.calls_ended_by_shutdown = 0
         self.gauges: dict[str, tuple[str, Callable[[], float]]] = {}
         self.counters: dict[str, tuple[str, Callable[[], float]]] = {}
         self.each_upstream: Callable[[], Mapping[str, bool]] = dict
@@ -196,6 +197,11 @@ class Metrics(Collector):
             "kurol_config_last_reload_successful",
             "1 when the last configuration that was read was taken.",
             value=self.config_reload_successful,
+        )
+        yield CounterMetricFamily(
+            "kurol_calls_ended_by_shutdown",
+            "Calls that outlasted the drain and were ended with an error.",
+            value=self.calls_ended_by_shutdown,
         )
         for name, (help_text, read) in self.gauges.items():
             yield GaugeMetricFamily(name, help_text, value=read())

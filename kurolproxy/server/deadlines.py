@@ -11,6 +11,9 @@ from collections.abc import Callable
 _NEVER = float("inf")
 SWEEP_S = 0.1
 """Seconds between two sweeps."""
+# A sweep that is later than this finds a process that stood still itself: what came meanwhile
+# waits in the sockets, unread. It is no silence of anybody else's.
+_STOOD_STILL_S = 0.5
 
 
 class Watch:
@@ -22,9 +25,21 @@ class Watch:
 
     Attributes:
         owner: the id of the key whose call it is, once that is known.
+        stood_s: how long this process stood still while the call ran; who counts a limit
+            from an earlier time adds it.
     """
 
-    __slots__ = ("deadline", "ended", "expired", "interval_s", "owner", "ping", "ping_at", "task")
+    __slots__ = (
+        "deadline",
+        "ended",
+        "expired",
+        "interval_s",
+        "owner",
+        "ping",
+        "ping_at",
+        "stood_s",
+        "task",
+    )
 
     def __init__(self, task: asyncio.Task[object] | None, interval_s: float) -> None:
         self.task = task
@@ -35,6 +50,13 @@ class Watch:
         self.expired = False
         self.ended: Exception | None = None
         self.owner = ""
+        self.stood_s = 0.0
+
+    def put_off(self, seconds: float) -> None:
+        """Wait so much longer for everything."""
+        self.stood_s += seconds
+        self.deadline += seconds
+        self.ping_at += seconds
 
     def end(self, error: Exception) -> None:
         """End the call with an error, wherever it waits."""
@@ -74,6 +96,7 @@ class Deadlines:
         self._each_sweep: list[Callable[[float], None]] = []
         self._handle: asyncio.TimerHandle | None = None
         self._empty: asyncio.Event | None = None
+        self._due = 0.0
 
     def add(self, watch: Watch) -> None:
         """Sweep a watch from now on."""
@@ -123,6 +146,7 @@ class Deadlines:
     def start(self) -> None:
         """Start the timer in the running loop."""
         loop = asyncio.get_running_loop()
+        self._due = loop.time() + self._period_s
         self._handle = loop.call_later(self._period_s, self._sweep, loop)
 
     def stop(self) -> None:
@@ -134,6 +158,11 @@ class Deadlines:
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         self._handle = loop.call_later(self._period_s, self._sweep, loop)
         now = loop.time()
+        late = now - self._due
+        self._due = now + self._period_s
+        if late > _STOOD_STILL_S:
+            for watch in self._watches:
+                watch.put_off(late)
         for watch in list(self._watches):
             watch.sweep(now)
         for call in self._each_sweep:

@@ -222,7 +222,8 @@ class Exchange:
         """
         timeouts = target.timeouts
         limit = timeouts.first_content_timeout_s if stream else timeouts.answer_timeout_s
-        return min(self.attempt_at + limit, self.asked_at + _TOTAL * limit)
+        until = min(self.attempt_at + limit, self.asked_at + _TOTAL * limit)
+        return until + self.watch.stood_s
 
     def out_of_time(self, target: Target) -> bool:
         """Return whether the time of all attempts is over."""
@@ -258,7 +259,7 @@ class Exchange:
     def answer(self, body: bytes, extra: Headers | None = None) -> Written:
         """Write a whole answer."""
         headers = [*self.headers(), *(extra or ()), ("content-type", "application/json")]
-        return whole(self.request, 200, headers, body)
+        return whole(self.request, 200, headers, body, close=self.state.draining)
 
     def refuse(self, error: GatewayError) -> Written:
         """Write an error in the caller's wire form: in-band once the head is out."""
@@ -269,7 +270,8 @@ class Exchange:
         headers = [*self.headers(), ("content-type", "application/json"), *error_headers(error)]
         unread = not self.request.content.at_eof()
         body = codec.encode_error(error, self.id)
-        return whole(self.request, error.status, headers, body, close=unread)
+        close = unread or self.state.draining
+        return whole(self.request, error.status, headers, body, close=close)
 
     def _late(self, translation: Translation, error: GatewayError) -> bytes:
         codec = self.endpoint.codec

@@ -128,12 +128,11 @@ class Relay:
     async def _begin(self, answer: Answer) -> None:
         """Hold what comes before the first content."""
         watch, rewriter = self._watch, self._rewriter
-        first = self._exchange.limit(self._target, stream=True)
         watch.ping = self._show_life
         watch.ping_at = self._loop.time() + self._interval
         while not self._showing:
             # What is held shows the client nothing: reads do not put off the signs of life.
-            watch.deadline = first
+            watch.deadline = self._exchange.limit(self._target, stream=True)
             data = await answer.read()
             piece = rewriter.feed(data) if data else rewriter.close()
             if rewriter.failure is not None or rewriter.finished:

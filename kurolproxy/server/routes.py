@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
+from typing import ClassVar
 
 from aiohttp.web import BaseRequest, StreamResponse
 
@@ -167,17 +168,10 @@ class Routes:
         return whole(request, 200, [*self._named(), kind], b"")
 
     async def _livez(self, request: BaseRequest) -> StreamResponse:
-        return whole(request, 200, [*self._named(), _JSON], b'{"status":"ok"}')
+        return liveness(self._state, request)
 
     async def _readyz(self, request: BaseRequest) -> StreamResponse:
-        state = self._state
-        reason = None
-        if state.draining:
-            reason = "draining"
-        elif not state.usage.writable:
-            reason = "the ledger cannot be written"
-        body = wire.dumps({"status": "unready", "reason": reason} if reason else {"status": "ok"})
-        return whole(request, 503 if reason else 200, [*self._named(), _JSON], body)
+        return readiness(self._state, request)
 
     async def _metrics(self, request: BaseRequest) -> StreamResponse:
         wanted = self._state.setup.settings.metrics_token
@@ -276,6 +270,24 @@ def metrics_answer(state: State, request: BaseRequest) -> Written:
     return whole(request, 200, headers, state.metrics.render())
 
 
+def liveness(state: State, request: BaseRequest) -> Written:
+    """Say that the process answers."""
+    headers = [*id_headers(None, state.ids.request()), _JSON]
+    return whole(request, 200, headers, b'{"status":"ok"}', close=state.draining)
+
+
+def readiness(state: State, request: BaseRequest) -> Written:
+    """Say whether calls should come here; 503 from the first moment of a drain on."""
+    reason = None
+    if state.leaving or state.draining:
+        reason = "draining"
+    elif not state.usage.writable:
+        reason = "the ledger cannot be written"
+    body = wire.dumps({"status": "unready", "reason": reason} if reason else {"status": "ok"})
+    headers = [*id_headers(None, state.ids.request()), _JSON]
+    return whole(request, 503 if reason else 200, headers, body, close=state.draining)
+
+
 def canonical(path: str) -> str:
     """Return the path that a slip in a base URL meant.
 
@@ -320,15 +332,22 @@ def _unknown(path: str) -> RouteNotFound:
 
 
 class MetricsRoutes:
-    """The handler of the metrics listener."""
+    """The handler of the metrics listener, the last to be closed."""
+
+    _PAGES: ClassVar[Mapping[str, Callable[[State, BaseRequest], Written]]] = {
+        "/metrics": metrics_answer,
+        "/livez": liveness,
+        "/readyz": readiness,
+    }
 
     def __init__(self, state: State) -> None:
         self._state = state
 
     async def dispatch(self, request: BaseRequest) -> StreamResponse:
-        """Answer ``GET /metrics``; there is nothing else here."""
-        if request.path == "/metrics" and request.method == "GET":
-            return metrics_answer(self._state, request)
-        text = b'{"error":{"message":"only GET /metrics is served here"}}'
+        """Answer ``GET`` for the metrics and the probes; there is nothing else here."""
+        page = self._PAGES.get(request.path) if request.method == "GET" else None
+        if page is not None:
+            return page(self._state, request)
+        text = b'{"error":{"message":"only GET /metrics, /livez and /readyz are served here"}}'
         headers = [*id_headers(None, self._state.ids.request()), _JSON]
         return whole(request, 404, headers, text)

@@ -84,6 +84,8 @@ class State:
 
     Attributes:
         setup: the configuration in use; replaced as a whole, together with the admission's.
+        leaving: readiness says no, calls are still served; see ``drain``.
+        draining: no new call is taken.
     """
 
     setup: Setup
@@ -97,5 +99,6 @@ class State:
     bodies: BodyBudget
     health: Health
     clock: Clock = field(default_factory=Clock)
+    leaving: bool = False
     draining: bool = False
     started_unix: float = 0.0
