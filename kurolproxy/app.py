@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import hashlib
+import logging
 import os
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
 from typing import Any
@@ -17,8 +20,10 @@ from aiohttp import web
 
 from kurolproxy import __version__
 from kurolproxy.config.addresses import Address
+from kurolproxy.config.changes import needs_restart
 from kurolproxy.config.model import Config
-from kurolproxy.errors import Overloaded, Unauthenticated
+from kurolproxy.config.problems import ConfigError
+from kurolproxy.errors import Unauthenticated
 from kurolproxy.metrics import Metrics
 from kurolproxy.policy.admission import Admission
 from kurolproxy.policy.health import Health
@@ -26,13 +31,17 @@ from kurolproxy.policy.keys import KeyTable
 from kurolproxy.server.body import BodyBudget, BodyLimits
 from kurolproxy.server.control import Books, ControlServer, Desk
 from kurolproxy.server.deadlines import SWEEP_S, Deadlines
+from kurolproxy.server.drain import Patience, drain
 from kurolproxy.server.explain import Explainer, Moment
 from kurolproxy.server.facts import Pieces, usage_facts
 from kurolproxy.server.failover import tell_health
+from kurolproxy.server.gauges import register
 from kurolproxy.server.hardening import GatewayServer
 from kurolproxy.server.ids import Ids
 from kurolproxy.server.lag import LoopLag
+from kurolproxy.server.listeners import Inherited, Listener
 from kurolproxy.server.log import RequestLog
+from kurolproxy.server.notify import Notifier
 from kurolproxy.server.routes import MetricsRoutes, Routes
 from kurolproxy.server.scrub import Scrubber
 from kurolproxy.server.state import Clock, Settings, Setup, State
@@ -47,8 +56,25 @@ from kurolproxy.storage.restoring import restore
 from kurolproxy.storage.retention import keep
 from kurolproxy.upstream.both import Upstreams
 
-_BACKLOG = 4_096
+# What running calls get when the gateway is stopped without a drain.
 _SHUTDOWN_S = 5.0
+# What connections get that are still open after the drain, and everything after a second signal.
+_CLOSE_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a process of its own gives the gateway, and a test need not.
+
+    Attributes:
+        sockets: those that were handed over, instead of binding.
+        notifier: tells the service manager how we are.
+        read: reads the configuration again, for a reload; None: there is nothing to read.
+    """
+
+    sockets: Inherited = field(default_factory=Inherited)
+    notifier: Notifier = field(default_factory=Notifier)
+    read: Callable[[], Config] | None = None
 
 
 class Gateway:
@@ -58,8 +84,10 @@ class Gateway:
         config: checked as a whole.
         log_fd: where the request log goes.
         clock: the three times; tests hand in others.
+        around: what the process was given.
 
     Attributes:
+        config: the one in use.
         state: what the handlers see; there once ``start`` returned.
         database: where people and usage are; there once ``start`` returned.
         accounts: the people; there once ``start`` returned.
@@ -71,11 +99,23 @@ class Gateway:
     accounts: AccountStore
     database: Database
 
-    def __init__(self, config: Config, *, log_fd: int = 1, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        log_fd: int = 1,
+        clock: Clock | None = None,
+        around: Surroundings | None = None,
+    ) -> None:
         self.config = config
         self.addresses: list[Address] = []
         self.metrics_address: Address | None = None
-        self._server: GatewayServer | None = None
+        self._around = around or Surroundings()
+        self._started_with = config
+        self._reloading = asyncio.Lock()
+        self._listener: Listener | None = None
+        self._left = False
+        self._hurry = asyncio.Event()
         self._log_fd = log_fd
         self._clock = clock or Clock()
         self._closing = AsyncExitStack()
@@ -104,22 +144,89 @@ class Gateway:
             gc.freeze()
         finally:
             gc.enable()
+        self._around.notifier.status = self._goes_on
+        self._around.notifier.ready()
+
+    async def leave(self, hurry: asyncio.Event) -> None:
+        """Let what runs come to its end, as ``[server]`` says; ``stop`` closes the rest.
+
+        Args:
+            hurry: set: do not wait any longer, also not in ``stop``.
+        """
+        self._hurry = hurry
+        self._around.notifier.stopping()
+        server = self.config.server
+        await self._drain(Patience(server.drain_delay_s, server.drain_timeout_s))
 
     async def stop(self) -> None:
         """Close the listeners, let running calls settle, write what is pending, close all."""
-        self.state.draining = True
-        await self._end_calls()
+        if not self._left:
+            await self._drain(Patience(0.0, _SHUTDOWN_S))
         await self._closing.aclose()
 
-    async def _end_calls(self) -> None:
-        """Give running calls a while, then end the rest with an error in their own form."""
-        deadlines = self.state.deadlines
-        if not await deadlines.emptied(_SHUTDOWN_S):
-            deadlines.end_all(lambda: Overloaded("The gateway is shutting down.", retry_after_s=1))
+    async def _drain(self, patience: Patience) -> None:
+        assert self._listener is not None
+        self._left = True
+        ended = await drain(self.state, self._listener, patience, self._hurry)
+        if ended:
+            self.state.log.event(self._clock.unix(), "calls_ended", calls=ended)
 
     def connections(self) -> list[web.RequestHandler]:
         """Return the client connections of the main listeners."""
-        return self._server.connections if self._server is not None else []
+        return self._listener.server.connections if self._listener is not None else []
+
+    # --- another configuration ----------------------------------------------------
+
+    async def reload(self) -> dict[str, Any]:
+        """Read the configuration again and go on with it; running calls keep theirs.
+
+        Returns:
+            ``ok``; of a refused one ``problems``, and nothing has changed; of another
+            ``needs_restart`` (keys whose new value waits for the next start), ``warnings``
+            and the number of ``models``.
+        """
+        read = self._around.read
+        assert read is not None
+        async with self._reloading:
+            self._around.notifier.reloading()
+            try:
+                config, setup = await asyncio.to_thread(_read, read)
+                problems = await self._lost_plans(config)
+            except ConfigError as error:
+                problems = [str(each) for each in error.problems]
+            answer = {"ok": False, "problems": problems} if problems else self._take(config, setup)
+            self.state.metrics.config_reload_successful = int(not problems)
+            name = "reload_refused" if problems else "reloaded"
+            self.state.log.event(self._clock.unix(), name, **answer)
+            self._around.notifier.ready()
+            return answer
+
+    def _take(self, config: Config, setup: Setup) -> dict[str, Any]:
+        """Go on with another configuration, at once: nothing is awaited here."""
+        state = self.state
+        self.config = config
+        state.setup = setup
+        state.admission.replace_catalog(config.catalog, contact=config.server.contact)
+        state.bodies.limit = config.limits.max_body_bytes_in_flight
+        state.log.mode = config.log.requests
+        logging.getLogger().setLevel(config.log.level.upper())
+        self.accounts.max_keys = config.limits.max_keys_per_account
+        return {
+            "ok": True,
+            "needs_restart": needs_restart(self._started_with, config),
+            "warnings": [str(each) for each in config.warnings],
+            "models": len(config.catalog.models),
+        }
+
+    async def _lost_plans(self, config: Config) -> list[str]:
+        """Return what is wrong with a file that has not all plans of active accounts."""
+        plans = [each.plan for each in await self.accounts.list_accounts() if each.active]
+        lost = Counter(each for each in plans if each not in config.catalog.plans)
+        return [
+            f"{config.name}: the plan '{plan}' is missing, and active accounts have it: {count};"
+            " keep it until they have another (users set-plan)"
+            for plan, count in lost.items()
+        ]
 
     # --- building -----------------------------------------------------------------
 
@@ -139,7 +246,7 @@ class Gateway:
         )
         await usage.open()
         usage.start()
-        stack.push_async_callback(usage.close)
+        stack.push_async_callback(self._close_ledger, usage)
         self._keep_details(stack, usage)
         admission = Admission(config.catalog, keys, contact=config.server.contact)
         ignored = await restore(admission, UsageReader(database), self._clock.today())
@@ -150,7 +257,7 @@ class Gateway:
         if ignored:
             days = ", ".join(map(str, ignored))
             self.state.log.event(self._clock.unix(), "ledger_has_later_days", ignored=days)
-        self._register_gauges()
+        register(self.state, self._lag)
         self.state.deadlines.start()
         stack.callback(self.state.log.close)
         stack.callback(self.state.deadlines.stop)
@@ -159,7 +266,7 @@ class Gateway:
 
     async def _open_control(self, stack: AsyncExitStack, reader: UsageReader) -> None:
         """Serve the control socket, last: who finds it finds a gateway that works."""
-        state, catalog = self.state, self.config.catalog
+        state = self.state
 
         async def report(args: Mapping[str, Any]) -> Pieces:
             whole = await state.usage.flush()
@@ -168,7 +275,7 @@ class Gateway:
         def end_calls(key_id: str) -> int:
             return state.deadlines.end(key_id, lambda: Unauthenticated("This key was revoked."))
 
-        people = People(self.accounts, lambda: catalog.plans)
+        people = People(self.accounts, lambda: state.setup.catalog.plans)
         books = Books(state.usage.flush, state.usage.paused, lambda: state.usage.pending)
         explainer = Explainer(
             state.admission,
@@ -178,11 +285,28 @@ class Gateway:
             state.health,
         )
         desk = Desk(
-            self.status, report, lambda: catalog, end_calls, books, explain=explainer.explain
+            self.status,
+            report,
+            lambda: state.setup.catalog,
+            end_calls,
+            books,
+            explain=explainer.explain,
+            reload=self.reload if self._around.read is not None else None,
         )
         control = ControlServer(self.config.server.state_path, people, desk)
         await control.start()
-        stack.push_async_callback(control.stop)
+        stack.push_async_callback(self._close_control, control)
+
+    async def _close_ledger(self, usage: Ledger) -> None:
+        if self._hurry.is_set():
+            await usage.close(timeout_s=_CLOSE_S)
+        else:
+            await usage.close()
+
+    async def _close_control(self, control: ControlServer) -> None:
+        if self._hurry.is_set():
+            control.patience_s = _CLOSE_S
+        await control.stop()
 
     def _moment(self) -> Moment:
         clock = self._clock
@@ -205,6 +329,12 @@ class Gateway:
 
         stack.push_async_callback(end)
 
+    def _goes_on(self) -> str:
+        """Return what goes on, in one line for the service manager."""
+        state = self.state
+        how = "draining" if state.leaving or state.draining else "serving"
+        return f"{how}, {state.metrics.streams_in_flight} streams, {len(state.deadlines)} calls"
+
     def status(self) -> dict[str, Any]:
         """Return what runs, as JSON values."""
         state = self.state
@@ -224,7 +354,7 @@ class Gateway:
             "wal_bytes": state.usage.wal_bytes,
             "day": state.admission.day.isoformat(),
             "ignored_days": [each.isoformat() for each in state.admission.ignored_days],
-            "draining": state.draining,
+            "draining": state.leaving or state.draining,
             "upstreams": state.health.facts(state.setup.catalog, self._clock.now()),
         }
 
@@ -237,6 +367,7 @@ class Gateway:
         deadlines.each_sweep(upstream.sweep)
         deadlines.each_sweep(self._lag.tick)
         deadlines.each_sweep(self._tell_ignored_days)
+        deadlines.each_sweep(self._around.notifier.tick)
         return State(
             setup=_setup(config),
             admission=admission,
@@ -273,86 +404,29 @@ class Gateway:
                 self.state.log.event(self._clock.unix(), "clock_was_wrong", ignored=day.isoformat())
         self._told_days = ignored
 
-    def _register_gauges(self) -> None:
-        state = self.state
-        gauge = state.metrics.gauge
-        state.metrics.each_upstream = lambda: state.health.up(
-            state.setup.catalog, self._clock.now()
-        )
-        gauge(
-            "kurol_ledger_pending_rows",
-            "Usage rows not yet in SQLite.",
-            lambda: state.usage.pending,
-        )
-        gauge(
-            "kurol_ledger_oldest_pending_seconds",
-            "Age of the oldest of them.",
-            lambda: state.usage.oldest_pending_s,
-        )
-        gauge(
-            "kurol_ledger_writable",
-            "1 while the ledger can be written.",
-            lambda: float(state.usage.writable),
-        )
-        gauge(
-            "kurol_wal_bytes",
-            "Length of SQLite's write-ahead log.",
-            lambda: state.usage.wal_bytes,
-        )
-        state.metrics.counter(
-            "kurol_journal_damaged_records",
-            "Lines of the journal that could not be read.",
-            lambda: state.usage.damaged,
-        )
-        gauge(
-            "kurol_event_loop_lag_seconds",
-            "How late the event loop was at most, in the last 15 to 30 seconds.",
-            lambda: self._lag.seconds,
-        )
-        gauge(
-            "kurol_reserved_tokens",
-            "Tokens held by running calls.",
-            lambda: state.admission.reserved,
-        )
-        gauge(
-            "kurol_requests_running",
-            "Calls that were admitted and run.",
-            lambda: state.admission.running,
-        )
-        gauge(
-            "kurol_body_bytes_in_flight",
-            "Bytes of the request bodies that are held.",
-            lambda: state.bodies.held,
-        )
-
     # --- listeners ----------------------------------------------------------------
 
     async def _listen(self, stack: AsyncExitStack) -> None:
-        config = self.config
+        config, sockets = self.config, self._around.sockets
         idle = config.limits.idle_connection_timeout_s
         metrics = config.metrics.address
-        if metrics is not None:
+        # Closed in the opposite order: who watches us sees us to the end.
+        if metrics is not None or sockets.metrics:
             routes = MetricsRoutes(self.state)
-            server = GatewayServer(routes.dispatch, keepalive_timeout_s=idle)
-            self.metrics_address = (await _serve(stack, server, (metrics,)))[0]
-        self._server = GatewayServer(Routes(self.state).dispatch, keepalive_timeout_s=idle)
-        self.addresses = await _serve(stack, self._server, config.server.addresses)
+            watched = Listener(GatewayServer(routes.dispatch, keepalive_timeout_s=idle))
+            stack.push_async_callback(watched.close, _CLOSE_S)
+            bound = await watched.open([metrics] if metrics else [], sockets.metrics)
+            self.metrics_address = Address(*bound[0])
+        server = GatewayServer(Routes(self.state).dispatch, keepalive_timeout_s=idle)
+        self._listener = Listener(server)
+        stack.push_async_callback(self._listener.close, _CLOSE_S)
+        bound = await self._listener.open(config.server.addresses, sockets.main)
+        self.addresses = [Address(*each) for each in bound]
 
 
-async def _serve(
-    stack: AsyncExitStack, server: GatewayServer, addresses: tuple[Address, ...]
-) -> list[Address]:
-    """Serve at some addresses; return them with their real ports."""
-    runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_S)
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    for address in addresses:
-        site = web.TCPSite(runner, address.host, address.port, backlog=_BACKLOG)
-        try:
-            await site.start()
-        except OSError as error:
-            raise OSError(error.errno, f"cannot listen on {address}: {error.strerror}") from error
-    return [Address(*each[:2]) for each in runner.addresses]
+def _read(read: Callable[[], Config]) -> tuple[Config, Setup]:
+    config = read()
+    return config, _setup(config)
 
 
 def _setup(config: Config) -> Setup:

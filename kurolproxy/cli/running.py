@@ -51,6 +51,25 @@ def ended_by(signals: Iterable[signal.Signals]) -> asyncio.Event:
     return event
 
 
+class Ending:
+    """The signals that end a process: the first asks it to, a further one urges it.
+
+    Attributes:
+        asked: set by the first.
+        urged: set by the second.
+    """
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.urged = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for each in ENDING:
+            loop.add_signal_handler(each, self._note)
+
+    def _note(self) -> None:
+        (self.urged if self.asked.is_set() else self.asked).set()
+
+
 def _told(error: OSError) -> str:
     name = f"{error.filename}: " if error.filename else ""
     return f"{name}{error.strerror or error}"

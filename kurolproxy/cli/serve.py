@@ -6,38 +6,61 @@ import asyncio
 import logging
 import os
 import signal
-import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
 import uvloop
 
 from kurolproxy import __version__
-from kurolproxy.app import Gateway
+from kurolproxy.app import Gateway, Surroundings
 from kurolproxy.cli.failure import Refused
-from kurolproxy.cli.running import ENDING, ended_by, start
+from kurolproxy.cli.running import Ending, start
+from kurolproxy.cli.selfcheck import check_installation
 from kurolproxy.cli.site import config_path, load_config
 from kurolproxy.config.model import Config
 from kurolproxy.config.problems import ConfigError
+from kurolproxy.server.listeners import BadSocket, Inherited, inherited
+from kurolproxy.server.notify import Notifier
 
 
 @click.command()
 @click.option("--allow-root", is_flag=True, help="Run as root, which nothing here needs.")
+@click.option(
+    "--allow-pth",
+    metavar="NAME",
+    multiple=True,
+    help="Start although this .pth file runs code whenever Python starts.",
+)
 @click.pass_obj
-def serve(given: Path | None, *, allow_root: bool) -> None:
+def serve(given: Path | None, *, allow_root: bool, allow_pth: tuple[str, ...]) -> None:
     """Run the gateway.
 
     Logs go to standard output, a JSON object a line. SIGTERM and SIGINT end it: running
-    calls are settled first.
+    calls come to their end first, at most drain_timeout_s; a second signal ends it at
+    once. SIGHUP reads the configuration again.
     """
     if os.geteuid() == 0 and not allow_root:
         raise Refused(
             "serve does not run as root: start it as a user of its own, as the systemd unit"
             " does, or say --allow-root (in a container)"
         )
+    check_installation(allow_pth)
+    read = partial(load_config, given)
+    config = _first_config(given, read)
+    sockets = _sockets()
+    logging.basicConfig(
+        level=config.log.level.upper(), format="%(levelname)s %(name)s: %(message)s"
+    )
+    notifier = Notifier.of(os.environ, os.getpid())
+    uvloop.run(_serve(config, Surroundings(sockets, notifier, read)))
+
+
+def _first_config(given: Path | None, read: Callable[[], Config]) -> Config:
     try:
-        config = load_config(given)
+        config = read()
     except ConfigError as error:
         click.echo("\n".join(map(str, error.problems)), err=True)
         raise Refused(
@@ -45,19 +68,24 @@ def serve(given: Path | None, *, allow_root: bool) -> None:
         ) from error
     for warning in config.warnings:
         click.echo(str(warning), err=True)
-    logging.basicConfig(
-        level=config.log.level.upper(), format="%(levelname)s %(name)s: %(message)s"
-    )
-    uvloop.run(_serve(config))
+    return config
 
 
-async def _serve(config: Config) -> None:
-    # First: a signal that comes while we start must end us properly, too.
-    end = ended_by(ENDING)
-    gateway = Gateway(config)
+def _sockets() -> Inherited:
+    try:
+        return inherited(os.environ, os.getpid())
+    except BadSocket as error:
+        raise Refused(f"the service manager handed over what is no listener: {error}") from error
+
+
+async def _serve(config: Config, around: Surroundings) -> None:
+    # First: a signal that comes while we start must be understood, too.
+    ending = Ending()
+    again = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, again.set)
+    gateway = Gateway(config, around=around)
     await start(gateway)
     try:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _cannot_reload)
         _log(
             gateway,
             "started",
@@ -67,20 +95,22 @@ async def _serve(config: Config) -> None:
             metrics=None if gateway.metrics_address is None else str(gateway.metrics_address),
             state_dir=config.server.state_dir,
         )
-        await end.wait()
-        _log(gateway, "stopping")
+        reloading = asyncio.create_task(_reload_whenever(again, gateway))
+        await ending.asked.wait()
+        reloading.cancel()
+        _log(gateway, "stopping", calls=len(gateway.state.deadlines))
+        await gateway.leave(ending.urged)
     finally:
         await gateway.stop()
+        around.notifier.close()
+
+
+async def _reload_whenever(asked: asyncio.Event, gateway: Gateway) -> None:
+    while True:
+        await asked.wait()
+        asked.clear()
+        await gateway.reload()
 
 
 def _log(gateway: Gateway, name: str, **fields: object) -> None:
     gateway.state.log.event(time.time(), name, **fields)
-
-
-def _cannot_reload() -> None:
-    # The signal's default would end us, and every stream with us.
-    print(
-        "kurolproxy: SIGHUP is ignored: restart to take over a changed configuration",
-        file=sys.stderr,
-        flush=True,
-    )

@@ -80,6 +80,9 @@ class Desk:
         end_calls: (key id) -> how many running calls of the key were told to end.
         books: the ledger; None: there is none to flush or to pause.
         explain: (arguments of ``explain``) -> what would become of a call.
+        reload: (nothing) -> what became of the configuration that was read again: ``ok``, and
+            ``problems``, or ``needs_restart``, ``warnings`` and ``models``; None: there is no
+            file to read.
     """
 
     status: Callable[[], Mapping[str, Any]]
@@ -88,6 +91,7 @@ class Desk:
     end_calls: Callable[[str], int]
     books: Books | None = None
     explain: Callable[[Mapping[str, Any]], Awaitable[Any]] | None = None
+    reload: Callable[[], Awaitable[Mapping[str, Any]]] | None = None
 
 
 class ControlServer:
@@ -95,6 +99,9 @@ class ControlServer:
 
     Args:
         state_dir: exists and is locked by this process.
+
+    Attributes:
+        patience_s: what the requests that run get to end when the server stops.
     """
 
     def __init__(self, state_dir: Path, people: People, desk: Desk) -> None:
@@ -105,6 +112,7 @@ class ControlServer:
         self._server: asyncio.Server | None = None
         self._talks: set[asyncio.Task[None]] = set()
         self._inode = 0
+        self.patience_s = _STOP_S
         self._own: Mapping[str, Callable[[dict[str, Any]], Awaitable[Any]]] = {
             "status": self._status,
             "models.list": self._models,
@@ -113,6 +121,7 @@ class ControlServer:
             "keys.revoke": self._revoke,
             "explain": self._explain,
             "ledger.flush": self._flush,
+            "reload": self._reload,
         }
 
     async def start(self) -> None:
@@ -192,7 +201,19 @@ class ControlServer:
                 await _Answer(writer).fault("forbidden", message)
                 return
             # Shielded: what was begun is done and answered before we stop.
-            await _finish(self._answer(writer, line, leases))
+            await self._finish(self._answer(writer, line, leases))
+
+    async def _finish(self, work: Awaitable[None]) -> None:
+        """Wait for ``work`` to its end; when we are cancelled meanwhile, for a while."""
+        task = asyncio.ensure_future(work)
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            _, running = await asyncio.wait({task}, timeout=self.patience_s)
+            for each in running:
+                each.cancel()
+            await asyncio.wait({task})
+            raise
 
     async def _answer(
         self, writer: asyncio.StreamWriter, line: bytes, leases: AsyncExitStack
@@ -240,6 +261,12 @@ class ControlServer:
         if self._desk.explain is None:
             raise _Refused("unavailable", "this gateway explains nothing")
         return await self._desk.explain(args)
+
+    async def _reload(self, args: dict[str, Any]) -> Any:
+        _none(args)
+        if self._desk.reload is None:
+            raise _Refused("unavailable", "this gateway has no configuration file to read again")
+        return dict(await self._desk.reload())
 
     async def _revoke(self, args: dict[str, Any]) -> Any:
         now = args.pop("now", False)
@@ -348,19 +375,6 @@ def _bind(path: Path) -> socket.socket:
         listening.close()
         raise
     return listening
-
-
-async def _finish(work: Awaitable[None]) -> None:
-    """Wait for ``work`` to its end; when we are cancelled meanwhile, for a while."""
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        _, running = await asyncio.wait({task}, timeout=_STOP_S)
-        for each in running:
-            each.cancel()
-        await asyncio.wait({task})
-        raise
 
 
 def _request(line: bytes) -> tuple[str, dict[str, Any]]:

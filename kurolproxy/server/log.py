@@ -73,6 +73,9 @@ class RequestLog:
         mode: which requests are logged.
         form: JSON for machines, text for a terminal.
         fd: where lines go, usually standard output.
+
+    Attributes:
+        mode: as above; a reload may change it.
     """
 
     def __init__(
@@ -81,7 +84,7 @@ class RequestLog:
         form: Literal["json", "text"] = "json",
         fd: int = 1,
     ) -> None:
-        self._mode = mode
+        self.mode = mode
         self._form = form
         self._writer = _Writer(fd)
         self._lines: list[bytes] = []
@@ -91,7 +94,7 @@ class RequestLog:
 
     def wants(self, *, error: bool) -> bool:
         """Return whether a request with this outcome is logged."""
-        return self._mode == "all" or (error and self._mode == "errors")
+        return self.mode == "all" or (error and self.mode == "errors")
 
     def request(self, unix: float, fields: Mapping[str, Any]) -> None:
         """Add the line of one request; None values are left out."""
