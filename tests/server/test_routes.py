@@ -10,6 +10,7 @@ import anthropic
 import openai
 import pytest
 
+from kurolproxy.policy.health import Health
 from tests.conftest import PLANTED_KEY, Running, Starter, new_key, toml
 from tests.fakes.answers import SECRET, chat_answer, failure, json_answer
 from tests.fakes.upstream import FakeUpstream
@@ -250,6 +251,8 @@ async def test_nothing_secret_is_in_a_log_line_an_error_or_a_metric(
     for status in (400, 401, 403, 404, 413, 422, 429, 500, 529):
         fake.always(failure(status, words))
         for path, model in ((CHAT, "c-model"), (MESSAGES, "c-model"), (CHAT, "m-model")):
+            # What was refused before rests no more.
+            gateway.gateway.state.health = Health()
             sent = {
                 "model": model,
                 "max_tokens": 5,
