@@ -108,6 +108,7 @@ class Patient:
         only_secrets: nothing but secrets that this user does not have.
         status: what the gateway says that runs; None when none does.
         refused: why it could not be asked, when one may be running.
+        call: whether upstreams may be called, which costs some tokens.
     """
 
     config_path: Path
@@ -116,6 +117,7 @@ class Patient:
     only_secrets: bool = False
     status: Mapping[str, Any] | None = None
     refused: str | None = None
+    call: bool = False
     machine: Machine = field(default_factory=Machine)
 
     @property

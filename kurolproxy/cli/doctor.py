@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import click
 
-from kurolproxy.cli import checks, checks_ledger
+from kurolproxy.cli import checks, checks_ledger, checks_upstreams
 from kurolproxy.cli.checks import Finding, Machine, Patient
 from kurolproxy.cli.control import ControlClient
 from kurolproxy.cli.failure import Failed
@@ -30,6 +31,8 @@ CHECKS: Final[Mapping[str, Callable[[Patient], Iterable[Finding]]]] = {
     "journal": checks_ledger.journal,
     "clock": checks_ledger.clock,
     "accounts": checks_ledger.plans_of_accounts,
+    "upstreams": checks_upstreams.upstreams,
+    "calls": checks_upstreams.calls,
 }
 """Name -> check. Only the first is made while the configuration cannot be used."""
 
@@ -42,15 +45,20 @@ class Named(NamedTuple):
 
 
 @click.command()
+@click.option(
+    "--call",
+    is_flag=True,
+    help="Make one tiny call (at most 16 tokens of answer) with each credential of each upstream.",
+)
 @json_option
 @click.pass_obj
-def doctor(given: Path | None, *, as_json: bool) -> None:
-    """Look for what is wrong: configuration, clock, disk, state directory, ledger.
+def doctor(given: Path | None, *, call: bool, as_json: bool) -> None:
+    """Look for what is wrong: configuration, clock, disk, state directory, ledger, upstreams.
 
-    Says what to do about everything it finds, and changes nothing. Exits with 1 when there
-    is an error.
+    Says what to do about everything it finds, and changes nothing. Each upstream is
+    connected to; only with --call it is asked something. Exits with 1 when there is an error.
     """
-    found = list(examine(patient_of(given)))
+    found = list(examine(replace(patient_of(given), call=call)))
     errors = sum(each.finding.level == "error" for each in found)
     if as_json:
         facts = [{"check": each.check, **each.finding._asdict()} for each in found]

@@ -6,8 +6,9 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
@@ -25,6 +26,7 @@ from kurolproxy.storage.lock import StateDirectory
 from kurolproxy.storage.rows import encode_row, line
 from kurolproxy.storage.usage import insert_rows
 from tests.cli.sites import Site, call, end, told
+from tests.fakes.answers import refusing_url
 from tests.storage.usage_rows import row
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC).timestamp()
@@ -38,6 +40,7 @@ class Circumstances:
     site: Site
     machine: Machine
     status: dict[str, Any] | None = None
+    call: bool = False
 
     @property
     def state_dir(self) -> Path:
@@ -86,31 +89,42 @@ class Circumstances:
         }
 
     def examine(self) -> list[Named]:
-        patient = patient_of(self.site.config, self.machine)
+        patient = replace(patient_of(self.site.config, self.machine), call=self.call)
         if self.status is not None:
             patient = replace(patient, status=self.status)
         return list(examine(patient))
 
 
 @pytest.fixture
-def here(site: Site, monkeypatch: pytest.MonkeyPatch) -> Circumstances:
-    """Return an installation in which all is well, at noon of 2026-03-02."""
+def here(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[Circumstances]:
+    """Return an installation in which all is well, at noon of 2026-03-02.
+
+    Its upstream takes connections, and says nothing.
+    """
     monkeypatch.setenv("VENDOR_KEY", "vendor-key")
+    listening = socket.create_server(("127.0.0.1", 0))
+    site.write(vendor_url=f"http://127.0.0.1:{listening.getsockname()[1]}")
     site.account()
     circumstances = Circumstances(site, Machine(now=lambda: NOON, open_files=lambda pid: 1_048_576))
     circumstances.space()
     circumstances.insert("2026-03-02", NOON - 60)
-    return circumstances
+    yield circumstances
+    listening.close()
 
 
 def test_all_is_well(here: Circumstances) -> None:
     found = here.examine()
     assert [each for each in found if each.finding.level != "ok"] == []
-    # Only a gateway that runs writes.
-    assert {each.check for each in found} == CHECKS.keys() - {"writing"}
+    # Only a gateway that runs writes, and nothing is called unless it is wanted.
+    assert {each.check for each in found} == CHECKS.keys() - {"writing", "calls"}
     here.runs()
-    assert {each.check for each in here.examine()} == set(CHECKS)
+    assert {each.check for each in here.examine()} == CHECKS.keys() - {"calls"}
     assert {each.finding.level for each in here.examine()} == {"ok"}
+
+
+def without_credential(here: Circumstances) -> None:
+    os.environ.pop("VENDOR_KEY")
+    here.call = True
 
 
 def rewrite(here: Circumstances, old: str, new: str) -> None:
@@ -413,6 +427,22 @@ CASES: list[tuple[str, Callable[[Circumstances], object], str, str, str, str]] =
         "1 active account is on the plan 'gold', which the file has not",
         "users set-plan EMAIL PLAN",
     ),
+    (
+        "upstream that does not run",
+        lambda here: here.site.write(vendor_url=refusing_url()),
+        "upstreams",
+        "error",
+        "demo: The upstream could not be reached.",
+        "whether the server runs",
+    ),
+    (
+        "call without the credential",
+        without_credential,
+        "calls",
+        "warning",
+        "nothing is called",
+        "that the service is given",
+    ),
 ]
 
 
@@ -524,8 +554,8 @@ def said(output: str) -> Mapping[str, list[Finding]]:
     return found
 
 
-def test_error_exits_with_1_and_warnings_do_not(site: Site) -> None:
-    site.account()
+def test_error_exits_with_1_and_warnings_do_not(here: Circumstances) -> None:
+    site = here.site
     result = site.run("doctor", env={"VENDOR_KEY": "vendor-key"})
     assert result.exit_code == 0, result.output
     site.state_dir.chmod(0o755)
