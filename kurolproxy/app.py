@@ -207,6 +207,7 @@ class Gateway:
         self.config = config
         state.setup = setup
         state.admission.replace_catalog(config.catalog, contact=config.server.contact)
+        state.health.keep(config.catalog)
         state.bodies.limit = config.limits.max_body_bytes_in_flight
         state.log.mode = config.log.requests
         logging.getLogger().setLevel(config.log.level.upper())
@@ -355,6 +356,8 @@ class Gateway:
             "day": state.admission.day.isoformat(),
             "ignored_days": [each.isoformat() for each in state.admission.ignored_days],
             "draining": state.leaving or state.draining,
+            "config": self.config.name,
+            "config_last_reload_ok": bool(state.metrics.config_reload_successful),
             "upstreams": state.health.facts(state.setup.catalog, self._clock.now()),
         }
 

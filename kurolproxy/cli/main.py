@@ -26,6 +26,7 @@ VERBS: Final[Mapping[str, Verb]] = {
     "doctor": Verb("doctor:doctor", "Look for what is wrong, and say what to do."),
     "status": Verb("status:status", "Show what is running."),
     "explain": Verb("explain:explain", "Say what would become of a call, and why."),
+    "reload": Verb("reload:reload", "Have the gateway read its configuration again."),
     "users": Verb("users:users", "Make and change accounts."),
     "keys": Verb("keys:keys", "Make, list, revoke and rotate API keys."),
     "plans": Verb("plans:plans", "List the plans."),
