@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import NamedTuple
 
 from kurolproxy.ir import (
@@ -177,6 +177,8 @@ _BASE64_BEHIND = (
 )
 _BASE64 = re.compile(rb"[A-Za-z0-9+/=_\\-]*+")
 _SHORTEST_RUN = 64  # shorter words may be text, and hardly count
+_STEP = 262_144  # bytes after which a large body is paused at
+_LONGEST_TERM = 4_096  # bytes, most of them blanks; of what is longer nobody is wronged
 
 
 def body_tokens(body: bytes) -> int:
@@ -186,11 +188,21 @@ def body_tokens(body: bytes) -> int:
 
 def body_estimate(body: bytes) -> Estimate:
     """Return the estimate of a request from its bytes alone, in any protocol."""
-    found = Counter([term.lastgroup for term in _TERMS.finditer(body)])
+    steps = body_estimate_in_steps(body)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]  # StopIteration is not generic
+
+
+def body_estimate_in_steps(body: bytes) -> Generator[None, None, Estimate]:
+    """Do the same as ``body_estimate``, pausing about every 256 KiB of a large body."""
+    found = yield from _terms(body)
     # A document of Messages may be plain text: that is counted as text already.
     files = max(found["file"] - found["text_document"], 0) + found["gemini_file"]
     images = found["image"] + found["gemini_image"]
-    media = _base64_bytes(body) if images or files else 0
+    media = (yield from _base64_bytes(body)) if images or files else 0
     prompt = (
         _tokens(max(len(body) - media - _escaped_bytes(body), 0))
         + _MESSAGE * (found["message"] + found["item"])
@@ -203,6 +215,24 @@ def body_estimate(body: bytes) -> Estimate:
     return Estimate(prompt, _HOSTED * (hosted > 0))
 
 
+def _terms(body: bytes) -> Generator[None, None, Counter[str | None]]:
+    """Count what costs tokens beside its text."""
+    if len(body) <= _STEP:
+        return Counter([term.lastgroup for term in _TERMS.finditer(body)])
+    found: Counter[str | None] = Counter()
+    at = 0
+    while True:
+        stop = at + _STEP
+        terms = [
+            term for term in _TERMS.finditer(body, at, stop + _LONGEST_TERM) if term.start() < stop
+        ]
+        found.update(term.lastgroup for term in terms)
+        if stop >= len(body):
+            return found
+        at = max(stop, terms[-1].end()) if terms else stop
+        yield
+
+
 def _escaped_bytes(body: bytes) -> int:
     """Return how much longer the body is than its text because letters are escaped."""
     sample = body[::_SAMPLED]
@@ -213,31 +243,52 @@ def _escaped_bytes(body: bytes) -> int:
     return max(len(body) - _size(text), 0)
 
 
-def _base64_bytes(body: bytes) -> int:
+def _base64_bytes(body: bytes) -> Generator[None, None, int]:
     """Return how much of the body is media in base64."""
     total = 0
     for key, between in _BASE64_BEHIND:
-        at = 0
-        while (at := body.find(key, at)) >= 0:
-            at += len(key)
-            begins = between.match(body, at)
+        at, paused, ends = 0, 0, _Ends(body)
+        while at < len(body):
+            place = body.find(key, at, at + _STEP + len(key) - 1)
+            at = place + len(key) if place >= 0 else at + _STEP
+            begins = between.match(body, at) if place >= 0 else None
             if begins:
-                end = _run_end(body, begins.end())
-                total += end - begins.end() if end - begins.end() >= _SHORTEST_RUN else 0
-                at = end
+                run = ends.of_run(begins.end()) - begins.end()
+                total += run if run >= _SHORTEST_RUN else 0
+                at = begins.end() + run
+            if at - paused >= _STEP:
+                paused = at
+                yield
     return total
 
 
-def _run_end(body: bytes, at: int) -> int:
-    """Return where a run of base64 ends."""
-    begins = _BASE64.match(body, at, at + _SHORTEST_RUN)
-    end = begins.end() if begins else at
-    if end - at < _SHORTEST_RUN:
-        return end
-    # Nearly always the rest of the string is base64: then it has no blank, and looking
-    # for two bytes is thirty times as fast as looking at every one.
-    quote = body.find(b'"', end)
-    if quote >= 0 and body.find(b" ", end, quote) < 0:
-        return quote
-    whole = _BASE64.match(body, at)
-    return whole.end() if whole else at
+class _Ends:
+    """Where runs of base64 in a body end, asked for one behind the other."""
+
+    __slots__ = ("_blank", "_body", "_quote")
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        # Each is looked for once: a body may hold a hundred thousand runs before the next.
+        self._quote = self._blank = -1
+
+    def of_run(self, at: int) -> int:
+        """Return where the run that begins at ``at`` ends."""
+        begins = _BASE64.match(self._body, at, at + _SHORTEST_RUN)
+        end = begins.end() if begins else at
+        if end - at < _SHORTEST_RUN:
+            return end
+        # Nearly always the rest of the string is base64: then it has no blank, and looking
+        # for two bytes is thirty times as fast as looking at every one.
+        self._quote = self._next(b'"', self._quote, end)
+        self._blank = self._next(b" ", self._blank, end)
+        if self._quote < self._blank and self._quote < len(self._body):
+            return self._quote
+        whole = _BASE64.match(self._body, at)
+        return whole.end() if whole else at
+
+    def _next(self, byte: bytes, known: int, at: int) -> int:
+        if known >= at:
+            return known
+        place = self._body.find(byte, at)
+        return place if place >= 0 else len(self._body)

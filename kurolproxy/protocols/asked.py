@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from kurolproxy.errors import BadRequest
-from kurolproxy.protocols import splice, wire
+from kurolproxy.protocols import nesting, splice, wire
 from kurolproxy.protocols.base import PassRules, Path
 
 PARSED_BYTES = 1_048_576
@@ -47,11 +47,33 @@ class Asked:
             self._members = splice.scan(self.body, self.max_depth)
         return self._members
 
-    def load(self, max_depth: int) -> dict[str, Any]:
-        """Return the parsed body, parsing it now if that was not done."""
+    def load(self) -> Generator[None, None, dict[str, Any]]:
+        """Return the parsed body, parsing it now, in steps, if that was not done."""
         if self.document is None:
-            self.document = wire.load_object(self.body, max_depth)
+            # A body that was not parsed was scanned: its levels are counted.
+            yield
+            self.document = wire.load_object(self.body, None)
         return self.document
+
+    def each_item(self, name: str, look: Callable[[int, Any], None]) -> Generator[None, None, None]:
+        """Look at the elements of a member, if it is an array, in steps.
+
+        Those of a body that was not parsed are parsed one by one.
+
+        Raises:
+            BadRequest: one of them is not JSON, there are too many, or ``look`` says so.
+        """
+        if self.document is not None:
+            value = self.document.get(name)
+            for number, item in enumerate(value if isinstance(value, list) else ()):
+                look(number, item)
+            return
+        paused = 0
+        for number, (start, end) in enumerate((yield from splice.elements(self.members, name))):
+            look(number, _lazy(self.body[start:end], f"{name}[{number}]"))
+            if end - paused >= nesting.STEP:
+                paused = end
+                yield
 
 
 def read(
@@ -73,16 +95,31 @@ def read(
             a wrong type or stands there twice, a required output cap is missing, or a field
             that says how much may come stands there twice, or in both of Gemini's spellings.
     """
-    document = wire.load_object(body, max_depth) if len(body) <= PARSED_BYTES else None
+    return nesting.finished(read_in_steps(body, rules, max_depth, model=model, stream=stream))
+
+
+def read_in_steps(
+    body: bytes,
+    rules: PassRules,
+    max_depth: int,
+    *,
+    model: str | None = None,
+    stream: bool = False,
+) -> Generator[None, None, Asked]:
+    """Do the same as ``read``, pausing so that others get their turn."""
+    document: dict[str, Any] | None = None
     members: splice.TopLevel | None = None
     top: Mapping[str, Any]
-    if document is None:
-        members = splice.scan(body, max_depth)
-        top = _Lazy(members)
-    else:
-        top = document
+    if len(body) <= PARSED_BYTES:
+        top = document = wire.load_object(body, max_depth)
         # A parser keeps the last of two equal members: only the scan can tell.
-        members = splice.scan(body, max_depth) if _repeats(body, document, rules) else None
+        if _repeats(body, document, rules):
+            members = yield from splice.scan_in_steps(body, max_depth)
+        elif len(body) > nesting.STEP:
+            yield
+    else:
+        members = yield from splice.scan_in_steps(body, max_depth)
+        top = _Lazy(members)
     if members is not None:
         _refuse_repeated(members, rules)
     name, streamed = (model, stream) if model is not None else (_model(top), _stream(top))
@@ -125,22 +162,42 @@ def _stream(top: Mapping[str, Any]) -> bool:
     return bool(stream)
 
 
+class Unread:
+    """A value too large to be parsed for nothing, that is no object."""
+
+    __slots__ = ()
+
+
 class _Lazy(Mapping[str, Any]):
     """The top level of a large body: a member is parsed when somebody looks at it."""
 
     def __init__(self, members: splice.TopLevel) -> None:
         self._members = members
+        self._known: dict[str, Any] = {}
 
     def __getitem__(self, name: str) -> Any:
-        if name not in self._members:
-            raise KeyError(name)
-        return self._members.value(name)
+        if name not in self._known:
+            raw = self._members.raw(name)
+            if raw is None:
+                raise KeyError(name)
+            self._known[name] = _lazy(raw, name)
+        return self._known[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._members)
 
     def __len__(self) -> int:
         return len(self._members)
+
+
+def _lazy(raw: bytes, name: str) -> Any:
+    """Return a value of a body that was scanned."""
+    if len(raw) > PARSED_BYTES:
+        return _Lazy(splice.scan(raw)) if raw.startswith(b"{") else Unread()
+    try:
+        return wire.loads(raw, None)
+    except wire.WireError as error:
+        raise BadRequest(f"{name} is {error}.", param=name) from None
 
 
 def _once(rules: PassRules) -> Iterator[str]:

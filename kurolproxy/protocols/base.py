@@ -196,6 +196,8 @@ class PassRules:
         usage_option: ``stream_options.include_usage`` asks for the usage of a stream.
         stateful: refuses a body that refers to state at the vendor: it would be shared by
             all users of one upstream account.
+        references: the member whose elements may do so, too, and what refuses such a one:
+            (number, element).
         once: the members of a body that ``stateful`` looks at, if each may stand there once
             only: it sees the last of two, and nobody knows which one the vendor takes.
         session: where the client names the conversation.
@@ -216,6 +218,7 @@ class PassRules:
     store: Literal["when_present", "always"] | None = None
     usage_option: bool = False
     stateful: Callable[[Mapping[str, Any]], None] | None = None
+    references: tuple[str, Callable[[int, Any], None]] | None = None
     once: tuple[str, ...] = ()
     session: Path | None = None
     user: Path | None = None

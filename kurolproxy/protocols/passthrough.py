@@ -7,12 +7,12 @@ vendor may see.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 
 from kurolproxy.errors import BadRequest
 from kurolproxy.ir import ModelTraits
-from kurolproxy.protocols import seal, splice, wire
+from kurolproxy.protocols import nesting, seal, splice, wire
 from kurolproxy.protocols.asked import Asked, whole_number
 from kurolproxy.protocols.base import Circumstances, PassRules, Path, TargetView
 
@@ -22,8 +22,10 @@ _SEAL = b'"' + seal.PREFIX.encode()
 
 def pass_body(
     rules: PassRules, asked: Asked, view: TargetView, around: Circumstances
-) -> tuple[bytes, bool]:
+) -> Generator[None, None, tuple[bytes, bool]]:
     """Return the body to send, and whether the usage chunk was our wish alone.
+
+    Pauses every 256 KiB, so that others get their turn.
 
     Raises:
         BadRequest: the request refers to state at the vendor.
@@ -31,11 +33,13 @@ def pass_body(
     if rules.stateful is not None and not view.traits.allow_store:
         rules.stateful(asked.top)
         _refuse_repeated(rules, asked)
-    sealed = _SEAL in asked.body
+        if rules.references is not None:
+            yield from asked.each_item(*rules.references)
+    sealed = yield from _is_sealed(asked.body)
     hide_usage = _hides_usage(rules, asked, view)
     if not (sealed or hide_usage or around.output_cap or _named_otherwise(rules, asked, view)):
         return asked.body, False
-    edits = splice.Splice(_unsealed(rules, asked, view) if sealed else asked.members)
+    edits = splice.Splice((yield from _unsealed(rules, asked, view)) if sealed else asked.members)
     if rules.model_in_body and asked.model != view.model:
         edits.replace("model", wire.quote(view.model))
     if rules.store is not None and not view.traits.allow_store:
@@ -45,6 +49,17 @@ def pass_body(
     if around.output_cap is not None:
         _lower_cap(rules, asked, view.traits, around.output_cap, edits)
     return edits.apply(), hide_usage
+
+
+def _is_sealed(body: bytes) -> Generator[None, None, bool]:
+    """Return whether a token of ours may be in the body."""
+    for at in range(0, len(body), nesting.STEP):
+        # The search of a step ends where a token that begins in it has its mark.
+        if body.find(_SEAL, at, at + nesting.STEP + len(_SEAL) - 1) >= 0:
+            return True
+        if at:
+            yield
+    return False
 
 
 def _refuse_repeated(rules: PassRules, asked: Asked) -> None:
@@ -67,12 +82,20 @@ def _hides_usage(rules: PassRules, asked: Asked, view: TargetView) -> bool:
     return not _wants_usage(asked)
 
 
-def _unsealed(rules: PassRules, asked: Asked, view: TargetView) -> splice.TopLevel:
+def _unsealed(
+    rules: PassRules, asked: Asked, view: TargetView
+) -> Generator[None, None, splice.TopLevel]:
     """Return the members of the body without tokens of ours in it."""
-    document = wire.load_object(asked.body, asked.max_depth)
+    document = wire.load_object(asked.body, None)
+    yield
     before = wire.dumps(document)
-    after = wire.dumps(rules.unseal(document, view.traits.reasoning_family))
-    return splice.scan(after, asked.max_depth) if after != before else asked.members
+    yield
+    unsealed = rules.unseal(document, view.traits.reasoning_family)
+    yield
+    after = wire.dumps(unsealed)
+    if after == before:
+        return asked.members
+    return (yield from splice.scan_in_steps(after, asked.max_depth))
 
 
 def _forget(rules: PassRules, asked: Asked, edits: splice.Splice) -> None:

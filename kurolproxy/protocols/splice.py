@@ -30,12 +30,20 @@ class Member(NamedTuple):
 _ONCE = frozenset({"model", "stream"})
 # No protocol has a hundredth of it; every further member would cost a microsecond.
 _MAX_MEMBERS = 10_000
+_MAX_ELEMENTS = 100_000
+_COUNTED_BEFORE = 1 << 20  # levels: those of a body that was scanned were counted then
 _CLOSING = ord("}")
 
 _WHITE = rb"[ \t\r\n]*+"
 _OPEN = re.compile(_WHITE + rb"\{" + _WHITE + rb"(\})?")
 _AFTER = re.compile(_WHITE + rb"([,}])")
 _END = re.compile(_WHITE + rb"\Z")
+_ARRAY = re.compile(rb"\[" + _WHITE + rb"(\])?")
+_NEXT = re.compile(_WHITE + rb"([,\]])" + _WHITE)
+_NAME = rb'"([^"\\]*+(?:\\.[^"\\]*+)*+)"'
+_KEY = re.compile(_WHITE + _NAME + _WHITE + rb":" + _WHITE, re.DOTALL)
+_PLAIN = rb'[^ \t\r\n",:\[\]{}]++'
+_SCALAR = re.compile(_PLAIN)
 
 
 @cache
@@ -44,11 +52,9 @@ def _member(levels: int) -> re.Pattern[bytes]:
 
     The value and the rest are missing when it has more than so many levels.
     """
-    scalar = rb'[^ \t\r\n",:\[\]{}]++'
-    value = b"|".join((nesting.STRING, scalar, nesting.nested(levels)))
-    key = rb'"([^"\\]*+(?:\\.[^"\\]*+)*+)"'
+    value = b"|".join((nesting.STRING, _PLAIN, nesting.nested(levels)))
     return re.compile(
-        b"%b%b%b:%b(?:(%b)%b([,}]))?" % (_WHITE, key, _WHITE, _WHITE, value, _WHITE), re.DOTALL
+        b"%b%b%b:%b(?:(%b)%b([,}]))?" % (_WHITE, _NAME, _WHITE, _WHITE, value, _WHITE), re.DOTALL
     )
 
 
@@ -111,18 +117,16 @@ def scan(body: bytes, max_depth: int = wire.MAX_DEPTH) -> TopLevel:
             ``stream`` is repeated, or the scan met something that is not JSON.
     """
     top = _at_once(body, max_depth) if len(body) <= nesting.STEP else None
-    if top is not None:
-        return _checked(top)
-    steps = scan_in_steps(body, max_depth)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]  # StopIteration is not generic
+    return nesting.finished(_in_steps(body, max_depth)) if top is None else _checked(top)
 
 
 def scan_in_steps(body: bytes, max_depth: int = wire.MAX_DEPTH) -> Generator[None, None, TopLevel]:
     """Do the same as ``scan``, pausing about every 256 KiB so that others get their turn."""
+    top = _at_once(body, max_depth) if len(body) <= nesting.STEP else None
+    return (yield from _in_steps(body, max_depth)) if top is None else _checked(top)
+
+
+def _in_steps(body: bytes, max_depth: int) -> Generator[None, None, TopLevel]:
     opening = _OPEN.match(body)
     if opening is None:
         raise BadRequest("The request body must be a JSON object.")
@@ -170,32 +174,71 @@ def _at_once(body: bytes, max_depth: int) -> TopLevel | None:
 
 
 def _members(body: bytes, at: int, room: int) -> Generator[None, None, TopLevel]:
-    match = _member(0).match
     members: dict[str, list[Member]] = {}
+    paused = at
     for _ in range(_MAX_MEMBERS):
-        member = match(body, at)
-        if member is None:
+        key = _KEY.match(body, at)
+        if key is None:
             raise nesting.Broken(at)
-        start, end = member.span(2)
-        after: re.Match[bytes] | None = member
-        if start < 0:
-            start = member.end()
-            end = yield from _container(body, start, room)
-            after = _AFTER.match(body, end)
+        start = key.end()
+        end = yield from _value(body, start, room)
+        after = _AFTER.match(body, end)
         if after is None:
             raise nesting.Broken(end)
-        name = _name(member[1], at)
+        name = _name(key[1], at)
         members.setdefault(name, []).append(Member(start, end))
         at = after.end()
         if body[at - 1] == _CLOSING:
             return TopLevel(body, members, at - 1)
+        if at - paused >= nesting.STEP:
+            paused = at
+            yield
     raise BadRequest(f"The request body has over {_MAX_MEMBERS} fields.")
 
 
-def _container(body: bytes, at: int, room: int) -> Generator[None, None, int]:
-    if body[at : at + 1] not in (b"[", b"{"):
+def _value(body: bytes, at: int, room: int) -> Generator[None, None, int]:
+    """Find the end of the value that begins at ``at``."""
+    first = body[at : at + 1]
+    if first in (b"[", b"{"):
+        return (yield from nesting.walk(body, at, room))
+    if first == b'"':
+        return (yield from nesting.text(body, at))
+    scalar = _SCALAR.match(body, at)
+    if scalar is None:
         raise nesting.Broken(at)
-    return (yield from nesting.walk(body, at, room))
+    return scalar.end()
+
+
+def elements(top: TopLevel, name: str) -> Generator[None, None, list[Member]]:
+    """Find the elements of a member that is an array, pausing as ``scan_in_steps`` does.
+
+    Returns:
+        where they stand; none when the member is missing or no array.
+
+    Raises:
+        BadRequest: there are over 100,000, or the scan met something that is not JSON.
+    """
+    array, body, found = top.get(name), top.body, list[Member]()
+    opening = _ARRAY.match(body, array.start, array.end) if array is not None else None
+    if opening is None or opening[1]:
+        return found
+    at = paused = opening.end()
+    try:
+        while len(found) < _MAX_ELEMENTS:
+            end = yield from _value(body, at, _COUNTED_BEFORE)
+            found.append(Member(at, end))
+            after = _NEXT.match(body, end)
+            if after is None:
+                raise nesting.Broken(end)
+            if after[1] == b"]":
+                return found
+            at = after.end()
+            if at - paused >= nesting.STEP:
+                paused = at
+                yield
+    except nesting.Broken as error:
+        raise BadRequest(f"The request body is {error}.") from None
+    raise BadRequest(f"{name} has over {_MAX_ELEMENTS} items.", param=name)
 
 
 def _name(key: bytes, at: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Generator
 from itertools import pairwise
 from typing import Any
 
@@ -64,6 +65,16 @@ def load_object(data: bytes, max_depth: int | None = MAX_DEPTH) -> dict[str, Any
     if not isinstance(value, dict):
         raise BadRequest("The request body must be a JSON object.")
     return value
+
+
+def load_object_in_steps(data: bytes, max_depth: int) -> Generator[None, None, dict[str, Any]]:
+    """Do the same as ``load_object``, pausing where that can be done."""
+    if len(data) <= nesting.STEP:
+        return load_object(data, max_depth)
+    if (yield from nesting.deeper_in_steps(data, max_depth)):
+        raise BadRequest(f"The request body is nested deeper than {max_depth} levels.")
+    yield
+    return load_object(data, None)
 
 
 def load_upstream(data: bytes) -> Any:

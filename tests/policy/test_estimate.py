@@ -26,6 +26,7 @@ from kurolproxy.ir import (
 from kurolproxy.policy.estimate import (
     Estimate,
     body_estimate,
+    body_estimate_in_steps,
     body_tokens,
     completion_tokens,
     prompt_tokens,
@@ -265,3 +266,48 @@ def test_any_bytes_have_an_estimate(body: bytes) -> None:
 @given(st.text(st.sampled_from('"datbse64,;: \\{u'), max_size=60))
 def test_no_text_is_counted_below_nothing(text: str) -> None:
     assert body_tokens(f'{{"type":"image","x":"{text}'.encode()) >= 1_600
+
+
+def message(size: int) -> dict[str, Any]:
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "QUJD" * 50}}
+    return {"role": "user", "content": [image, {"type": "text", "text": "words " * size}]}
+
+
+def test_large_body_is_estimated_in_steps_and_as_its_parts_are() -> None:
+    small = body_estimate(json.dumps({"messages": [message(200)]}).encode())
+    many = json.dumps({"messages": [message(200)] * 900}).encode()
+    steps = body_estimate_in_steps(many)
+    assert sum(1 for _ in steps) >= 2 * (len(many) // 262_144)
+    empty = body_estimate(b'{"messages": []}')
+    assert body_estimate(many).prompt == pytest.approx(
+        empty.prompt + 900 * (small.prompt - empty.prompt), rel=0.01
+    )
+
+
+@pytest.mark.parametrize("shift", range(24))
+def test_term_at_the_border_of_a_step_is_counted_once(shift: int) -> None:
+    before = b'{"x":"' + b"a" * (262_144 - 30 + shift) + b'",'
+    body = before + b'"messages":[{"role" : "user"}],"tools" : [ {"type": "web_search"}]}'
+    text = body_estimate(before + b'"messages":[{"part" : "user"}],"calls" : [ {"t": "search"}]}')
+    found = body_estimate(body)
+    assert found.hosted == 20_000
+    assert 8 + 500 <= found.prompt - text.prompt <= 8 + 500 + 4
+
+
+def test_hundred_thousand_beginnings_of_media_are_looked_at_once() -> None:
+    looked_at = 0
+
+    class Counted(bytes):
+        """A body that counts how many of its bytes are searched for a quote or a blank."""
+
+        def find(self, what: Any, *where: Any) -> int:
+            nonlocal looked_at
+            place = super().find(what, *where)
+            if len(what) == 1:
+                looked_at += (len(self) if place < 0 else place) - where[0]
+            return place
+
+    run = b";base64," + b"A" * 64 + b"."
+    body = Counted(b'{"x":[{"type":"image"}],"messages":"' + run * 10_000 + b' "}')
+    body_estimate(body)
+    assert looked_at <= 4 * len(body)

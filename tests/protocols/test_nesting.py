@@ -109,3 +109,44 @@ def test_long_walk_pauses() -> None:
     body = b"[" + b",".join([message] * 400) + b"]"
     assert 3 <= pauses(body) <= len(body) // nesting.STEP
     assert pauses(body[: len(message) + 1] + b"]") == 0
+
+
+@pytest.mark.parametrize("levels", [3, 16, 100])
+def test_value_larger_than_a_step_ends_at_its_end(levels: int) -> None:
+    long = json.dumps("code \"with\\' [quotes}\n" * 30_000).encode()
+    inner = b'[1,{"a":%b},[]]' % long
+    text = b"[" * levels + inner + b',"x"' + b"]" * levels
+    assert end_of(text + b"]]", 0, levels + 2) == len(text)
+    with pytest.raises(nesting.TooDeep):
+        end_of(text, 0, levels + 1)
+    with pytest.raises(nesting.Broken):
+        end_of(text[:-1], 0, levels + 2)
+    assert pauses(text) >= 2 if levels < 99 else True
+
+
+@pytest.mark.parametrize("piece", [b"x", b"\\\\", b'\\"', b"\\u0416"])
+def test_long_string_is_walked_in_steps(piece: bytes) -> None:
+    data = b'"' + piece * (3 * nesting.STEP // len(piece)) + b'",1'
+    steps = nesting.text(data, 0)
+    taken = sum(1 for _ in steps)
+    assert 2 <= taken <= 4
+    assert nesting.finished(nesting.text(data, 0)) == len(data) - 2
+    with pytest.raises(nesting.Broken):
+        nesting.finished(nesting.text(data[:-3], 0))
+
+
+@pytest.mark.parametrize(
+    ("data", "deep"),
+    [
+        (b"[" * 400_000, True),
+        (b"[" + b"[]," * 400_000 + b"[]]", False),
+        (b"[" * 15 + b"[[]]," * 200_000 + b"[]" + b"]" * 15, False),
+        (b"[" * 15 + b"[[[[]]]]," * 100_000 + b"[]" + b"]" * 15, True),
+        (b'["' + b"[" * 400_000 + b'"]', False),
+        (b"[" * 15 + b"[]," * 100_000, False),
+    ],
+    ids=["open", "flat", "fits", "deeper", "in a string", "broken"],
+)
+def test_depth_of_a_large_document_is_found_in_steps(data: bytes, deep: bool) -> None:
+    assert nesting.deeper(data, 18) is deep
+    assert nesting.finished(nesting.deeper_in_steps(data, 18)) is deep

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kurolproxy.errors import BadRequest
-from kurolproxy.protocols.splice import Splice, scan, scan_in_steps, splice
+from kurolproxy.protocols import nesting
+from kurolproxy.protocols.splice import Splice, elements, scan, scan_in_steps, splice
 
 NAMES = st.sampled_from(["model", "stream", "store", "stream_options", "max_tokens", "n", "é"])
 TEXTS = st.text(st.sampled_from('\\"[]{}:,model é\n'), max_size=12)
@@ -275,3 +276,32 @@ def test_spliced_body_is_the_pieces_between_the_edits(
 def test_splice_without_edits_is_the_body_itself() -> None:
     body = b'{"a": 1}'
     assert splice(body, []) is body
+
+
+@pytest.mark.parametrize(
+    "items",
+    [[], [1], ["a]", {"b": [1, "]"]}, None, [[]]], [{"t": "x" * 400_000}, 2, "y" * 300_000]],
+    ids=["none", "one", "some", "large"],
+)
+def test_elements_of_an_array_are_found(items: list[object]) -> None:
+    body = json.dumps({"model": "m", "input": items}, indent=1).encode()
+    found = nesting.finished(elements(scan(body), "input"))
+    assert [json.loads(body[start:end]) for start, end in found] == items
+
+
+@pytest.mark.parametrize("value", [b"{}", b'"[1]"', b"null", b"7"])
+def test_what_is_no_array_has_no_elements(value: bytes) -> None:
+    assert nesting.finished(elements(scan(b'{"a":%b}' % value), "a")) == []
+    assert nesting.finished(elements(scan(b'{"b":%b}' % value), "a")) == []
+
+
+def test_elements_of_a_broken_array_are_a_bad_request() -> None:
+    for body in (b'{"a":[1 2]}', b'{"a":[1,]}', b'{"a":[{} {}]}'):
+        with pytest.raises(BadRequest, match="not valid JSON"):
+            nesting.finished(elements(scan(body), "a"))
+
+
+def test_too_many_elements_are_refused() -> None:
+    body = b'{"a":[' + b"0," * 100_000 + b"0]}"
+    with pytest.raises(BadRequest, match="over 100000 items"):
+        nesting.finished(elements(scan(body), "a"))

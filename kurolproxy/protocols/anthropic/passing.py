@@ -111,7 +111,7 @@ def _keep_no_thoughts(body: dict[str, Any]) -> None:
 
 def _stateful(top: Mapping[str, Any]) -> None:
     thread = top.get("thread")
-    kind = thread.get("type") if isinstance(thread, dict) else thread
+    kind = thread.get("type") if isinstance(thread, Mapping) else thread
     if kind == "continue":
         raise BadRequest(
             "thread: continue is not supported: this gateway is stateless, send all messages.",

@@ -57,11 +57,9 @@ def is_reference(item: Mapping[str, Any]) -> bool:
     return bool(kind == ITEM_REFERENCE)
 
 
-def _stateful(top: Mapping[str, Any]) -> None:
-    refuse_state(top)
-    for at, item in enumerate(_items(top)):
-        if isinstance(item, dict) and is_reference(item):
-            raise refused_reference(f"input[{at}]")
+def _refuse_reference(number: int, item: Any) -> None:
+    if isinstance(item, Mapping) and is_reference(item):
+        raise refused_reference(f"input[{number}]")
 
 
 def _items(body: Mapping[str, Any]) -> list[Any]:
@@ -154,7 +152,8 @@ PASSING = PassRules(
     caps=(("max_output_tokens",),),
     unseal=unseal,
     store="always",
-    stateful=_stateful,
+    stateful=refuse_state,
+    references=("input", _refuse_reference),
     once=(*_STATE, "background", "input"),
     session=("prompt_cache_key",),
     opening=("instructions", "input"),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from kurolproxy.errors import BadRequest
 from kurolproxy.ir import Seal
-from kurolproxy.protocols import asked
+from kurolproxy.protocols import asked, nesting
 from kurolproxy.protocols.base import Circumstances
 from kurolproxy.protocols.gemini.passing import PASSING
 from kurolproxy.protocols.passthrough import pass_body
@@ -34,7 +34,7 @@ def passed(body: bytes, cap: int | None = None, **traits: Any) -> bytes:
     """Return what a body is passed on as."""
     read = asked.read(body, PASSING, 100, model="m")
     around = Circumstances(0, lambda prefix: prefix, output_cap=cap)
-    found, hidden = pass_body(PASSING, read, target(**traits), around)
+    found, hidden = nesting.finished(pass_body(PASSING, read, target(**traits), around))
     assert hidden is False
     return found
 

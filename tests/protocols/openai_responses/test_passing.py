@@ -9,7 +9,7 @@ import pytest
 
 from kurolproxy.errors import BadRequest
 from kurolproxy.ir import Seal
-from kurolproxy.protocols import asked, seal
+from kurolproxy.protocols import asked, nesting, seal
 from kurolproxy.protocols.base import Circumstances
 from kurolproxy.protocols.openai_responses.passing import PASSING, forget, unseal
 from kurolproxy.protocols.passthrough import pass_body
@@ -27,7 +27,8 @@ def around(**more: Any) -> Circumstances:
 def passed(body: bytes, *, cap: int | None = None, **traits: Any) -> bytes:
     """Return what an upstream gets for a body."""
     facts = asked.read(body, PASSING, 100)
-    return pass_body(PASSING, facts, target(**traits), around(output_cap=cap))[0]
+    steps = pass_body(PASSING, facts, target(**traits), around(output_cap=cap))
+    return nesting.finished(steps)[0]
 
 
 def thought(proof: str | None, **more: Any) -> dict[str, Any]:
