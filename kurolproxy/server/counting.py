@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Generator
 from dataclasses import replace
 
 from aiohttp.web import BaseRequest
@@ -11,15 +12,16 @@ from kurolproxy.errors import UpstreamError, UpstreamTimeout
 from kurolproxy.ir import ProtocolName
 from kurolproxy.policy.catalog import Model, Target
 from kurolproxy.policy.choice import ways
-from kurolproxy.policy.estimate import body_tokens
+from kurolproxy.policy.estimate import body_estimate_in_steps
 from kurolproxy.protocols import wire
-from kurolproxy.protocols.asked import Asked, read
-from kurolproxy.protocols.base import Counting
+from kurolproxy.protocols.asked import Asked, read_in_steps
+from kurolproxy.protocols.base import Codec, Counting
 from kurolproxy.protocols.registry import CODECS
+from kurolproxy.protocols.translator import Translation
 from kurolproxy.server.deadlines import Limit
 from kurolproxy.server.exchange import Endpoint, Exchange, Named
 from kurolproxy.server.failover import session_of, spin
-from kurolproxy.server.generate import attend, call_for, called, translation_for
+from kurolproxy.server.generate import attend, call_for, called, in_turns, translation_for
 from kurolproxy.server.reply import Written
 from kurolproxy.server.state import State
 from kurolproxy.tokens import Usage
@@ -44,34 +46,42 @@ async def _count(exchange: Exchange) -> Written:
     state, counting = exchange.state, exchange.endpoint.codec.counting
     assert counting is not None
     caller, body = await called(exchange)
-    asked = _asked(exchange, counting, body)
+    asked = await in_turns(exchange, len(body), _asked(exchange, counting, body))
+    exchange.setup = state.setup
     model = exchange.model = state.admission.model(caller, asked.model)
     exchange.asked = asked
     clock = state.clock
     exchange.grant = state.admission.admit_count(caller, clock.now(), clock.today())
     exchange.asked_at = asyncio.get_running_loop().time()
     tokens = await _ask(exchange, model)
+    estimate = 0
+    if tokens is None:
+        found = await in_turns(exchange, len(body), body_estimate_in_steps(body))
+        estimate = found.prompt
     extra = [("x-kurol-estimate", "true")] if tokens is None else None
     exchange.progress.usage = Usage()
     exchange.progress.finished = True
     exchange.settle()
-    return exchange.answer(counting.answer(body_tokens(body) if tokens is None else tokens), extra)
+    return exchange.answer(counting.answer(tokens if tokens is not None else estimate), extra)
 
 
-def _asked(exchange: Exchange, counting: Counting, body: bytes) -> Asked:
-    """Read the generating call that this one is about.
+def _asked(exchange: Exchange, counting: Counting, body: bytes) -> Generator[None, None, Asked]:
+    """Read the generating call that this one is about, in steps.
 
     Raises:
         BadRequest: it is none.
     """
     depth = exchange.setup.settings.max_json_depth
-    document = wire.load_object(body, depth)
+    document = yield from wire.load_object_in_steps(body, depth)
+    yield
     generating = counting.generating(document)
     if generating is not document:
         body = wire.dumps(generating)
+        yield
     named = exchange.named
     rules = exchange.endpoint.codec.passing
-    return read(body, rules, depth, model=named.model if named is not None else None)
+    model = named.model if named is not None else None
+    return (yield from read_in_steps(body, rules, depth, model=model))
 
 
 async def _ask(exchange: Exchange, model: Model) -> int | None:
@@ -116,9 +126,8 @@ async def _ask_one(
     upstream = CODECS[protocol]
     counting = upstream.counting
     assert counting is not None
-    translation = translation_for(exchange, model, target, upstream)
-    document = wire.load_object(translation.body, exchange.setup.settings.max_json_depth)
-    about = replace(translation, body=wire.dumps(counting.asking(document, target.model)))
+    asking = _asking(exchange, model, target, upstream, counting)
+    about = await exchange.state.turns.take(exchange.body_size, asking)
     call = call_for(exchange, target, key, about, counting.path)
     answer = await exchange.state.upstream.send(call)
     exchange.upstream_status = answer.status
@@ -130,6 +139,17 @@ async def _ask_one(
     if tokens is None:
         raise UpstreamError("The upstream did not count.")
     return tokens
+
+
+def _asking(
+    exchange: Exchange, model: Model, target: Target, upstream: Codec, counting: Counting
+) -> Generator[None, None, Translation]:
+    """Return what an upstream is asked to count, in steps."""
+    translation = yield from translation_for(exchange, model, target, upstream)
+    depth = exchange.setup.settings.max_json_depth
+    document = yield from wire.load_object_in_steps(translation.body, depth)
+    yield
+    return replace(translation, body=wire.dumps(counting.asking(document, target.model)))
 
 
 def _parsed(data: bytes) -> object:

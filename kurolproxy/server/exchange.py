@@ -13,7 +13,7 @@ from kurolproxy.policy.admission import Ask, Caller, charge
 from kurolproxy.policy.booking import booked
 from kurolproxy.policy.catalog import Model, Target
 from kurolproxy.policy.choice import Way
-from kurolproxy.policy.estimate import body_estimate
+from kurolproxy.policy.estimate import Estimate
 from kurolproxy.policy.meter import Grant
 from kurolproxy.protocols.asked import Asked
 from kurolproxy.protocols.base import Codec
@@ -163,15 +163,17 @@ class Exchange:
 
     # --- admission ----------------------------------------------------------------
 
-    def admit(self, caller: Caller, model: Model, asked: Asked) -> Grant:
+    def admit(self, caller: Caller, model: Model, asked: Asked, estimate: Estimate) -> Grant:
         """Ask for leave and hold the tokens of this call.
+
+        Args:
+            estimate: of the prompt.
 
         Raises:
             ConcurrencyLimited, RateLimited, QuotaExceeded: as ``Admission.admit`` says.
         """
         self.model = model
         self.asked = asked
-        estimate = body_estimate(asked.body)
         self.prompt_estimate = estimate.prompt
         ask = Ask(
             prompt_estimate=estimate.reservation,

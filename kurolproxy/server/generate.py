@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from typing import TypeVar
 
 from aiohttp.web import BaseRequest
 
@@ -23,10 +24,12 @@ from kurolproxy.ir import ProtocolName
 from kurolproxy.policy.admission import Caller
 from kurolproxy.policy.catalog import Model, Target
 from kurolproxy.policy.choice import Way
-from kurolproxy.protocols.asked import read
+from kurolproxy.policy.estimate import body_estimate_in_steps
+from kurolproxy.protocols.asked import read_in_steps
 from kurolproxy.protocols.base import Circumstances, Codec, TargetView
+from kurolproxy.protocols.nesting import STEP, finished
 from kurolproxy.protocols.registry import CODECS
-from kurolproxy.protocols.translator import Translation, translate
+from kurolproxy.protocols.translator import Translation, translate_in_steps
 from kurolproxy.server.body import check_head, read_body
 from kurolproxy.server.credential import credential
 from kurolproxy.server.deadlines import Limit
@@ -38,6 +41,8 @@ from kurolproxy.server.reply import Written, hang_up
 from kurolproxy.server.state import State
 from kurolproxy.upstream.address import headers_for
 from kurolproxy.upstream.client import Answer, Call
+
+T = TypeVar("T")
 
 _TRACE = ("traceparent", "tracestate")
 
@@ -91,11 +96,15 @@ async def _answer(exchange: Exchange) -> Written:
     caller, body = await called(exchange)
     depth = exchange.setup.settings.max_json_depth
     if named is None:
-        asked = read(body, codec.passing, depth)
+        reading = read_in_steps(body, codec.passing, depth)
     else:
-        asked = read(body, codec.passing, depth, model=named.model, stream=named.stream)
+        reading = read_in_steps(body, codec.passing, depth, model=named.model, stream=named.stream)
+    asked = await in_turns(exchange, len(body), reading)
+    estimate = await in_turns(exchange, len(body), body_estimate_in_steps(body))
+    # What is asked from here on is decided by one configuration: a body may have taken long.
+    exchange.setup = state.setup
     model = state.admission.model(caller, asked.model)
-    exchange.admit(caller, model, asked)
+    exchange.admit(caller, model, asked, estimate)
     state.metrics.overhead.observe((exchange.endpoint.label,), state.clock.now() - exchange.started)
     return await first_that_answers(exchange, model, lambda way: _attempt(exchange, model, way))
 
@@ -115,16 +124,25 @@ async def called(exchange: Exchange) -> tuple[Caller, bytes]:
     check_head(request, settings.body)
     body = await read_body(request, settings.body, state.bodies, exchange.watch)
     exchange.body_size = len(body)
-    # What is asked from here on is decided by one configuration: a body may have taken long.
-    exchange.setup = state.setup
     return caller, body
+
+
+async def in_turns(exchange: Exchange, size: int, steps: Generator[None, None, T]) -> T:
+    """Take the steps of some work on a body of ``size`` bytes, see ``Turns``."""
+    if size <= STEP:
+        return finished(steps)
+    # No time limit: who waits here waits for us. But the call may be ended meanwhile.
+    with Limit(exchange.watch, _too_slow):
+        return await exchange.state.turns.take(size, steps)
 
 
 async def _attempt(exchange: Exchange, model: Model, way: Way) -> Written:
     """Ask one target with one credential, a second time when it refuses a proof."""
     target, key = way
     upstream = CODECS[_protocol(exchange, target)]
-    translation = translation_for(exchange, model, target, upstream)
+    translation = await in_turns(
+        exchange, exchange.body_size, translation_for(exchange, model, target, upstream)
+    )
     try:
         return await _ask(exchange, target, key, translation)
     except ProofRefused:
@@ -200,8 +218,8 @@ def _protocol(exchange: Exchange, target: Target) -> ProtocolName:
 
 def translation_for(
     exchange: Exchange, model: Model, target: Target, upstream: Codec
-) -> Translation:
-    """Return what a target is asked.
+) -> Generator[None, None, Translation]:
+    """Return what a target is asked, in steps.
 
     Raises:
         BadRequest: the upstream's protocol cannot say it.
@@ -225,7 +243,7 @@ def translation_for(
         max_event_bytes=settings.max_event_bytes,
         max_depth=settings.max_json_depth,
     )
-    translation = translate(codec, upstream, asked, view, around)
+    translation = yield from translate_in_steps(codec, upstream, asked, view, around)
     exchange.translation = translation
     exchange.dropped = translation.dropped
     if translation.dropped:

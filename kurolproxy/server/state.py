@@ -16,6 +16,7 @@ from kurolproxy.server.deadlines import Deadlines
 from kurolproxy.server.ids import Ids
 from kurolproxy.server.log import RequestLog
 from kurolproxy.server.scrub import Scrubber
+from kurolproxy.server.turns import Turns
 from kurolproxy.storage.ledger import Ledger
 from kurolproxy.upstream.address import Addresses
 from kurolproxy.upstream.client import UpstreamClient
@@ -99,6 +100,7 @@ class State:
     bodies: BodyBudget
     health: Health
     clock: Clock = field(default_factory=Clock)
+    turns: Turns = field(default_factory=Turns)
     leaving: bool = False
     draining: bool = False
     started_unix: float = 0.0
