@@ -8,6 +8,7 @@ as the keep-alive interval, so that an early failure still has a status of its o
 from __future__ import annotations
 
 import asyncio
+from codecs import BOM_UTF8
 
 from kurolproxy.errors import GatewayError, UpstreamError, UpstreamTimeout
 from kurolproxy.ir import Failure
@@ -275,12 +276,14 @@ async def whole_answer(
     Raises:
         UpstreamError, UpstreamTimeout: there is none.
     """
-    limit = exchange.setup.settings.max_answer_bytes
-    watch = exchange.watch
+    settings, watch = exchange.setup.settings, exchange.watch
+    streamed = answer.content_type == "text/event-stream"
+    # A stream that nobody asked for is held, too: endless lines end here.
+    limit = 2 * settings.max_event_bytes if streamed else settings.max_answer_bytes
     with Limit(watch, lambda: UpstreamTimeout("The upstream did not answer in time.")):
         exchange.await_upstream(target, stream=False)
-        data = await answer.body(limit)
-    streamed = answer.content_type == "text/event-stream"
+        # Few clients can read JSON behind a byte order mark, which is not part of it.
+        data = (await answer.body(limit)).removeprefix(BOM_UTF8)
     whole: Whole = translation.gather(data) if streamed else translation.whole(data)
     progress = exchange.progress
     progress.usage = whole.usage
