@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
+from ipaddress import ip_network
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -36,13 +37,13 @@ from kurolproxy.server.explain import Explainer, Moment
 from kurolproxy.server.facts import Pieces, usage_facts
 from kurolproxy.server.failover import tell_health
 from kurolproxy.server.gauges import register
-from kurolproxy.server.hardening import GatewayServer
+from kurolproxy.server.hardening import GatewayServer, Handler
 from kurolproxy.server.ids import Ids
 from kurolproxy.server.lag import LoopLag
 from kurolproxy.server.listeners import Inherited, Listener
 from kurolproxy.server.log import RequestLog
 from kurolproxy.server.notify import Notifier
-from kurolproxy.server.routes import MetricsRoutes, Routes
+from kurolproxy.server.routes import MetricsRoutes, Routes, malformed
 from kurolproxy.server.scrub import Scrubber
 from kurolproxy.server.state import Clock, Settings, Setup, State
 from kurolproxy.storage.accounts import AccountStore
@@ -411,20 +412,29 @@ class Gateway:
 
     async def _listen(self, stack: AsyncExitStack) -> None:
         config, sockets = self.config, self._around.sockets
-        idle = config.limits.idle_connection_timeout_s
         metrics = config.metrics.address
         # Closed in the opposite order: who watches us sees us to the end.
         if metrics is not None or sockets.metrics:
             routes = MetricsRoutes(self.state)
-            watched = Listener(GatewayServer(routes.dispatch, keepalive_timeout_s=idle))
+            watched = Listener(self._server(routes.dispatch))
             stack.push_async_callback(watched.close, _CLOSE_S)
             bound = await watched.open([metrics] if metrics else [], sockets.metrics)
             self.metrics_address = Address(*bound[0])
-        server = GatewayServer(Routes(self.state).dispatch, keepalive_timeout_s=idle)
-        self._listener = Listener(server)
+        self._listener = Listener(self._server(Routes(self.state).dispatch))
         stack.push_async_callback(self._listener.close, _CLOSE_S)
         bound = await self._listener.open(config.server.addresses, sockets.main)
         self.addresses = [Address(*each) for each in bound]
+
+    def _server(self, handler: Handler) -> GatewayServer:
+        limits = self.config.limits
+        server = GatewayServer(
+            handler,
+            partial(malformed, self.state),
+            keepalive_timeout_s=limits.idle_connection_timeout_s,
+            header_timeout_s=limits.header_timeout_s,
+        )
+        self.state.deadlines.each_sweep(server.sweep)
+        return server
 
 
 def _read(read: Callable[[], Config]) -> tuple[Config, Setup]:
@@ -451,6 +461,9 @@ def _setup(config: Config) -> Setup:
         fail_closed=config.ledger.when_unwritable == "fail-closed",
         hash_secret=_hash_secret(config),
         user_agent=f"kurolproxy/{__version__}",
+        allowed_hosts=frozenset(each.lower() for each in config.server.allowed_hosts),
+        trusted_proxies=tuple(map(ip_network, config.server.trusted_proxies)),
+        failed_logins_per_minute=limits.failed_logins_per_minute,
     )
     return Setup(settings, config.catalog, Scrubber(config.secrets, hosts))
 

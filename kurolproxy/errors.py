@@ -134,6 +134,14 @@ class UnsupportedMedia(GatewayError):
     may_retry = False
 
 
+class Misdirected(GatewayError):
+    """421: the request names a host that is not ours."""
+
+    kind = "misdirected"
+    status = 421
+    may_retry = False
+
+
 class RateLimited(GatewayError):
     """429: requests per minute, or running requests hold the rest of the day's tokens."""
 

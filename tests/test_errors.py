@@ -19,6 +19,7 @@ KINDS = [
     ("request_timeout", 408, True),
     ("too_large", 413, False),
     ("unsupported_media", 415, False),
+    ("misdirected", 421, False),
     ("rate_limited", 429, True),
     ("concurrency_limited", 429, True),
     ("too_many_failures", 429, False),

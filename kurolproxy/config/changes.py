@@ -9,7 +9,7 @@ from kurolproxy.config.model import Config
 
 AT_START: Final[Mapping[str, tuple[str, ...]]] = {
     "server": ("listen", "state_dir"),
-    "limits": ("idle_connection_timeout_s",),
+    "limits": ("header_timeout_s", "idle_connection_timeout_s"),
     "ledger": ("durability", "detail_days"),
     "metrics": ("listen",),
     "log": ("format",),

@@ -69,7 +69,6 @@ def check_head(request: BaseRequest, limits: BodyLimits) -> None:
     Raises:
         UnsupportedMedia: a compressed body, or a form.
         TooLarge: the announced length is over the limit.
-        BadRequest: a transfer encoding other than ``chunked``.
     """
     headers = request.headers
     encoding = headers.get("content-encoding", "identity").strip().lower()
@@ -78,8 +77,6 @@ def check_head(request: BaseRequest, limits: BodyLimits) -> None:
     kind = headers.get("content-type", "").strip().lower()
     if kind.startswith(_FORMS):
         raise UnsupportedMedia("Send the request body as JSON, not as a form.")
-    if headers.get("transfer-encoding", "chunked").strip().lower() != "chunked":
-        raise BadRequest("Transfer-Encoding must be absent or chunked.")
     length = request.content_length
     if length is not None and length > limits.max_bytes:
         raise _too_large(limits)

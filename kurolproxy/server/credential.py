@@ -1,14 +1,54 @@
-"""The key out of a request: four forms, one order."""
+"""The key out of a request, four forms in one order, and whose it is."""
 
 from __future__ import annotations
 
 from aiohttp.web import BaseRequest
 
-from kurolproxy.errors import BadRequest
+from kurolproxy.errors import BadRequest, TooManyFailures, Unauthenticated
+from kurolproxy.policy.admission import Caller
+from kurolproxy.policy.damping import WINDOW_S
+from kurolproxy.server.peer import client_address
+from kurolproxy.server.state import State
 
 _PREFIX = "sk-kurol-"
 _ADMIN = "sk-kurol-admin-"
 _HEADERS = ("authorization", "x-api-key", "x-goog-api-key")
+
+
+def authenticated(state: State, request: BaseRequest, *, query_key: bool) -> Caller:
+    """Return whose request it is.
+
+    Args:
+        query_key: whether ``?key=`` counts on this route (Gemini's only).
+
+    Raises:
+        BadRequest: a credential stands there twice.
+        Unauthenticated: there is no key, or it may not call models.
+        TooManyFailures: one more wrong key of an address that has sent too many.
+    """
+    key = credential(request, query_key=query_key)
+    try:
+        return state.admission.authenticate(key, state.clock.unix())
+    except Unauthenticated:
+        # Who sends none guesses nothing.
+        if key:
+            count_failure(state, request)
+        raise
+
+
+def count_failure(state: State, request: BaseRequest) -> None:
+    """Count a wrong key or token of the client's address.
+
+    Raises:
+        TooManyFailures: there were too many within a minute.
+    """
+    settings = state.setup.settings
+    address = client_address(request, settings.trusted_proxies)
+    if state.damping.failed(address, state.clock.now(), settings.failed_logins_per_minute):
+        raise TooManyFailures(
+            "Too many wrong keys came from this address. Check the key, and wait a minute.",
+            retry_after_s=WINDOW_S,
+        ) from None
 
 
 def credential(request: BaseRequest, *, query_key: bool) -> str | None:

@@ -22,6 +22,7 @@ from kurolproxy.protocols.translator import Rewriter, Translation
 from kurolproxy.server.deadlines import Watch
 from kurolproxy.server.headers import error_headers, id_headers, limit_headers
 from kurolproxy.server.log import printable
+from kurolproxy.server.peer import client_address
 from kurolproxy.server.reply import ClientStream, Headers, Written, whole
 from kurolproxy.server.state import State
 from kurolproxy.storage.rows import UsageRow
@@ -405,6 +406,12 @@ class Exchange:
         if outcome == "client_gone":
             metrics.client_disconnects.add((label,))
 
+    def _words(self) -> str | None:
+        """Return what the log may hold of the error: it can name what the caller wrote."""
+        if self.error is None or self.error.foreign:
+            return None
+        return printable(self.error.message, 200)
+
     def _line(self, usage: Usage, outcome: str, duration: float) -> dict[str, Any]:
         caller, first = self.caller, self.first_token_s
         headers = self.request.headers
@@ -414,7 +421,7 @@ class Exchange:
                 headers.get("x-request-id") or headers.get("x-client-request-id")
             ),
             "endpoint": self.endpoint.label,
-            "remote": self.request.remote,
+            "remote": client_address(self.request, self.setup.settings.trusted_proxies),
             "account": caller.account.id if caller else None,
             "key": caller.key.id if caller else None,
             "model": self.model.id if self.model else None,
@@ -423,7 +430,7 @@ class Exchange:
             "stream": self.asked.stream if self.asked else None,
             "status": self._status(),
             "outcome": outcome,
-            "error": self.error.message[:200] if self.error and not self.error.foreign else None,
+            "error": self._words(),
             "upstream_status": self.upstream_status,
             "prompt": usage.prompt,
             "completion": usage.completion,

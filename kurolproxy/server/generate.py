@@ -31,7 +31,7 @@ from kurolproxy.protocols.nesting import STEP, finished
 from kurolproxy.protocols.registry import CODECS
 from kurolproxy.protocols.translator import Translation, translate_in_steps
 from kurolproxy.server.body import check_head, read_body
-from kurolproxy.server.credential import credential
+from kurolproxy.server.credential import authenticated
 from kurolproxy.server.deadlines import Limit
 from kurolproxy.server.exchange import Endpoint, Exchange, Named, Progress
 from kurolproxy.server.failover import first_that_answers
@@ -112,8 +112,7 @@ async def _answer(exchange: Exchange) -> Written:
 async def called(exchange: Exchange) -> tuple[Caller, bytes]:
     """Find out whose call it is and read its body."""
     state, request = exchange.state, exchange.request
-    key = credential(request, query_key=exchange.endpoint.query_key)
-    caller = state.admission.authenticate(key, state.clock.unix())
+    caller = authenticated(state, request, query_key=exchange.endpoint.query_key)
     exchange.caller = caller
     exchange.watch.owner = caller.key.id
     settings = exchange.setup.settings

@@ -152,8 +152,11 @@ def _plain(value: Any) -> str:
     return text if text.isprintable() else text.encode("unicode_escape").decode()
 
 
-def printable(text: str | None) -> str | None:
-    """Return a foreign text as a log may hold it: printable, at most 64 characters."""
+def printable(text: str | None, limit: int = _PRINTABLE) -> str | None:
+    """Return a foreign text as a log may hold it: printable, at most ``limit`` characters."""
     if text is None:
         return None
-    return "".join(each if each.isprintable() else "?" for each in text[:_PRINTABLE])
+    text = text[:limit]
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else "?" for each in text)

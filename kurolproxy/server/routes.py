@@ -10,8 +10,10 @@ from typing import ClassVar
 from aiohttp.web import BaseRequest, StreamResponse
 
 from kurolproxy.errors import (
+    BadRequest,
     GatewayError,
     MethodNotAllowed,
+    Misdirected,
     RouteNotFound,
     Unauthenticated,
 )
@@ -25,10 +27,13 @@ from kurolproxy.protocols.openai_errors import encode_error as openai_error
 from kurolproxy.protocols.registry import CODECS
 from kurolproxy.server import models
 from kurolproxy.server.counting import count
-from kurolproxy.server.credential import credential
+from kurolproxy.server.credential import authenticated, count_failure
 from kurolproxy.server.exchange import Endpoint, Named
 from kurolproxy.server.generate import generate
+from kurolproxy.server.hardening import check_framing
 from kurolproxy.server.headers import error_headers, id_headers, limit_headers
+from kurolproxy.server.log import printable
+from kurolproxy.server.peer import client_address, names_us
 from kurolproxy.server.reply import Headers, Written, whole
 from kurolproxy.server.state import State
 
@@ -47,6 +52,9 @@ _MODEL_PATHS: dict[ProtocolName, str] = {
 # Gemini names the model in the path, and the method behind its last colon.
 _GEMINI = "/v1beta/models/{model}"
 _MODEL_PREFIXES = ("/v1beta/models/", "/v1/models/")
+_SHOWN = 200
+# Of requests that never came to a handler, by the status of the answer.
+_MALFORMED = {400: "bad_request", 431: "headers_too_large", 500: "internal"}
 
 
 class Routes:
@@ -87,6 +95,13 @@ class Routes:
     async def dispatch(self, request: BaseRequest) -> StreamResponse:
         """Answer one request."""
         path = request.path
+        try:
+            check_framing(request)
+        except BadRequest as error:
+            return self._refuse(request, canonical(path), error, close=True)
+        hosts = self._state.setup.settings.allowed_hosts
+        if hosts and not names_us(request, hosts):
+            return self._misdirected(request, path)
         methods = self._exact.get(path)
         if methods is None:
             path = canonical(path)
@@ -106,7 +121,8 @@ class Routes:
                 )
             return await handler(request)
         except GatewayError as error:
-            return self._refuse(request, path, error)
+            # What follows a CONNECT is meant for somebody else: no request to us.
+            return self._refuse(request, path, error, close=request.method == "CONNECT")
 
     def _generating(self, endpoint: Endpoint) -> Handler:
         state = self._state
@@ -138,7 +154,13 @@ class Routes:
         return await generate(self._state, request, endpoint, Named(model, stream=True))
 
     def _refuse(
-        self, request: BaseRequest, path: str, error: GatewayError, caller: Caller | None = None
+        self,
+        request: BaseRequest,
+        path: str,
+        error: GatewayError,
+        caller: Caller | None = None,
+        *,
+        close: bool = False,
     ) -> Written:
         """Write an error; who is known reads in it where he stands."""
         family = family_of(request, path)
@@ -147,19 +169,32 @@ class Routes:
         headers = [*id_headers(family, request_id), _JSON, *error_headers(error)]
         if caller is not None:
             headers += self._limits(family, caller)
-        self._state.metrics.rejections.add((error.kind,))
-        if self._state.log.wants(error=True):
-            fields = {
-                "request_id": request_id,
-                "endpoint": _shown(path),
-                "method": request.method[:20],
-                "remote": request.remote,
-                "status": error.status,
-                "outcome": error.kind,
-            }
-            self._state.log.request(self._state.clock.unix(), fields)
-        close = not request.content.at_eof()
-        return whole(request, error.status, headers, body, close=close)
+        self._book(request, path, error, request_id)
+        unread = not request.content.at_eof()
+        return whole(request, error.status, headers, body, close=close or unread)
+
+    def _misdirected(self, request: BaseRequest, path: str) -> Written:
+        """Answer who calls us by a foreign name: nothing of ours stands in that answer."""
+        error = Misdirected("This host is not served here.")
+        request_id = self._state.ids.request()
+        self._book(request, path, error, request_id)
+        kind = ("content-type", "text/plain; charset=utf-8")
+        headers = [*id_headers(None, request_id), kind, *error_headers(error)]
+        body = error.message.encode() + b"\n"
+        return whole(request, error.status, headers, body, close=not request.content.at_eof())
+
+    def _book(self, request: BaseRequest, path: str, error: GatewayError, request_id: str) -> None:
+        """Count and log a request that was refused before any call began."""
+        proxies = self._state.setup.settings.trusted_proxies
+        _book(
+            self._state,
+            error.kind,
+            request_id=request_id,
+            endpoint=_shown(path),
+            method=request.method,
+            remote=client_address(request, proxies),
+            status=error.status,
+        )
 
     # --- what needs no key --------------------------------------------------------
 
@@ -181,6 +216,8 @@ class Routes:
         if scheme.lower() != "bearer" or not hmac.compare_digest(
             given.encode("utf-8", "replace"), wanted.encode()
         ):
+            if given:
+                count_failure(self._state, request)
             raise Unauthenticated("/metrics wants its own bearer token.")
         return metrics_answer(self._state, request)
 
@@ -243,8 +280,7 @@ class Routes:
     ) -> Written:
         """Answer what a key may see, with its limits in the dialect of the answer."""
         state = self._state
-        key = credential(request, query_key=query_key)
-        caller = state.admission.authenticate(key, state.clock.unix())
+        caller = authenticated(state, request, query_key=query_key)
         try:
             body = write(caller)
         except GatewayError as error:
@@ -261,6 +297,24 @@ class Routes:
 
     def _named(self, shape: ProtocolName | None = None) -> Headers:
         return id_headers(shape, self._state.ids.request())
+
+
+def malformed(state: State, request: BaseRequest, status: int) -> str:
+    """Book a request that is none, or that failed outside of a call; return its id.
+
+    Nothing of what was sent is looked at; so behind a proxy it is the proxy's address that
+    stands in the log.
+    """
+    request_id = state.ids.request()
+    kind = _MALFORMED.get(status, "bad_request")
+    _book(state, kind, request_id=request_id, remote=request.remote, status=status)
+    return request_id
+
+
+def _book(state: State, kind: str, **fields: object) -> None:
+    state.metrics.rejections.add((kind,))
+    if state.log.wants(error=True):
+        state.log.request(state.clock.unix(), {**fields, "outcome": kind})
 
 
 def metrics_answer(state: State, request: BaseRequest) -> Written:
@@ -321,7 +375,7 @@ def _is_method(path: str) -> bool:
 
 def _shown(path: str) -> str:
     """Return a path as a text or a log may hold it."""
-    return "".join(each if each.isprintable() else "?" for each in path[:200])
+    return printable(path, _SHOWN) or ""
 
 
 def _unknown(path: str) -> RouteNotFound:

@@ -10,11 +10,13 @@ from datetime import UTC, date, datetime
 from kurolproxy.metrics import Metrics
 from kurolproxy.policy.admission import Admission
 from kurolproxy.policy.catalog import Catalog
+from kurolproxy.policy.damping import Damping
 from kurolproxy.policy.health import Health
 from kurolproxy.server.body import BodyBudget, BodyLimits
 from kurolproxy.server.deadlines import Deadlines
 from kurolproxy.server.ids import Ids
 from kurolproxy.server.log import RequestLog
+from kurolproxy.server.peer import Network
 from kurolproxy.server.scrub import Scrubber
 from kurolproxy.server.turns import Turns
 from kurolproxy.storage.ledger import Ledger
@@ -48,6 +50,9 @@ class Settings:
         metrics_token: lets ``/metrics`` on the main port answer; "" means never.
         fail_closed: refuse calls while the ledger cannot be written.
         hash_secret: keys the hash of user ids that a vendor may see.
+        allowed_hosts: what a ``Host`` may say, in lower case; empty: anything.
+        trusted_proxies: whose ``X-Forwarded-For`` counts.
+        failed_logins_per_minute: wrong keys of one address that are answered with a 401.
     """
 
     contact: str = ""
@@ -61,6 +66,9 @@ class Settings:
     fail_closed: bool = True
     hash_secret: bytes = b""
     user_agent: str = "kurolproxy"
+    allowed_hosts: frozenset[str] = frozenset()
+    trusted_proxies: tuple[Network, ...] = ()
+    failed_logins_per_minute: int = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +109,7 @@ class State:
     health: Health
     clock: Clock = field(default_factory=Clock)
     turns: Turns = field(default_factory=Turns)
+    damping: Damping = field(default_factory=Damping)
     leaving: bool = False
     draining: bool = False
     started_unix: float = 0.0

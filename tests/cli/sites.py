@@ -31,6 +31,10 @@ state_dir = "state"
 [metrics]
 listen = ""
 
+[limits]
+# Many clients of one address whose key was revoked: each is to see that.
+failed_logins_per_minute = 1_000_000
+
 [[upstreams]]
 name = "demo"
 base_url = "{vendor_url}"

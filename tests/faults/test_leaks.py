@@ -33,6 +33,7 @@ body_timeout_s = 1
 stalled_reader_timeout_s = 1
 max_event_bytes = 2_000_000
 max_body_bytes = 200_000
+failed_logins_per_minute = 1_000_000
 """
 _MODELS = """
 [[upstreams]]

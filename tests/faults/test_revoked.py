@@ -60,7 +60,10 @@ class Callers:
 
 
 @pytest.mark.skipif(not long_form(), reason="tests/cli holds the short form of it")
-async def test_no_call_is_admitted_once_the_command_has_returned(site: Installation) -> None:
+async def test_no_call_is_admitted_once_the_command_has_returned(
+    site: Installation, vendor: QuickVendor
+) -> None:
+    site.configure(vendor.base_url, limits="failed_logins_per_minute = 1_000_000")
     async with site.serving() as served:
         callers = Callers(served)
         while len(callers.calls) < CLIENTS:  # noqa: ASYNC110  # until each has called
