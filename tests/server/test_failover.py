@@ -178,6 +178,50 @@ async def test_stream_that_breaks_after_content_is_an_error_and_no_second_stream
     assert (row["upstream"], row["outcome"]) == (f"{SHORT[family]}-1", "upstream_error")
 
 
+@every_family
+async def test_second_target_answers_behind_the_signs_of_life_of_the_first(
+    family: ProtocolName,
+    start: Starter,
+    fake: FakeUpstream,
+    second: FakeUpstream,
+    http: aiohttp.ClientSession,
+) -> None:
+    fake.always(hangs)
+    text = setup(fake.base_url, second.base_url)
+    running = await start(text.replace("[metrics]", "keepalive_interval_s = 0.1\n[metrics]"))
+    got = await ask(http, running, running.key, family, stream=True)
+    assert got.status == 200
+    assert b"there" in got.body
+    assert b"error" not in re.sub(rb'"error": ?null', b"", got.body)
+    (row,) = await rows(running)
+    assert row["upstream"] == f"{SHORT[family]}-2"
+
+
+@both_ways
+@every_family
+async def test_next_target_may_speak_another_protocol(
+    family: ProtocolName,
+    stream: bool,
+    start: Starter,
+    fake: FakeUpstream,
+    second: FakeUpstream,
+    http: aiohttp.ClientSession,
+) -> None:
+    fake.always(errs_first)
+    # The first target of each model becomes that of the family after it.
+    after = dict(zip(FAMILIES, (*FAMILIES[1:], FAMILIES[0]), strict=True))
+    text = setup(fake.base_url, second.base_url)
+    for name in FAMILIES:
+        old = f'name = "{SHORT[name]}-1"\nbase_url = "{fake.base_url}"\nprotocols = ["{name}"]'
+        assert old in text
+        text = text.replace(old, old.replace(f'["{name}"]', f'["{after[name]}"]'))
+    running = await start(text)
+    got = await ask(http, running, running.key, family, stream=stream)
+    assert got.status == 200
+    assert b"there" in got.body
+    assert (len(fake.requests), len(second.requests)) == (1, 1)
+
+
 @pytest.mark.parametrize("status", [400, 413, 422])
 async def test_refused_request_goes_back_at_once(
     status: int,
@@ -347,6 +391,19 @@ async def test_probe_shows_that_it_works_at_its_first_content(
             await asyncio.sleep(0.01)
     gate.set()
     assert (await probe).status == 200
+
+
+async def test_judged_request_shows_that_the_upstream_works(
+    start: Starter, fake: FakeUpstream, http: aiohttp.ClientSession
+) -> None:
+    running = await start(setup(fake.base_url, refusing_url()))
+    hands = Hands(running)
+    fake.always(failure(503, retry_after="1"))
+    assert (await ask(http, running, running.key, "openai-chat")).status == 502
+    hands.move(1)
+    fake.always(failure(400))
+    assert (await ask(http, running, running.key, "openai-chat")).status == 400
+    assert running.gateway.status()["upstreams"][0]["resting"] == []
 
 
 async def test_reused_connection_that_dies_lets_nothing_rest(
