@@ -42,6 +42,7 @@ from kurolproxy.server.ids import Ids
 from kurolproxy.server.lag import LoopLag
 from kurolproxy.server.listeners import Inherited, Listener
 from kurolproxy.server.log import RequestLog
+from kurolproxy.server.memory import MemoryWatch, Resident
 from kurolproxy.server.notify import Notifier
 from kurolproxy.server.routes import MetricsRoutes, Routes, malformed
 from kurolproxy.server.scrub import Scrubber
@@ -71,11 +72,13 @@ class Surroundings:
         sockets: those that were handed over, instead of binding.
         notifier: tells the service manager how we are.
         read: reads the configuration again, for a reload; None: there is nothing to read.
+        memory_limit: bytes that the process may take; None: nobody says.
     """
 
     sockets: Inherited = field(default_factory=Inherited)
     notifier: Notifier = field(default_factory=Notifier)
     read: Callable[[], Config] | None = None
+    memory_limit: int | None = None
 
 
 class Gateway:
@@ -254,7 +257,9 @@ class Gateway:
         ignored = await restore(admission, UsageReader(database), self._clock.today())
         upstream = Upstreams()
         stack.push_async_callback(upstream.close)
-        self.state = self._state(admission, usage, upstream)
+        resident = Resident()
+        stack.callback(resident.close)
+        self.state = self._state(admission, usage, upstream, resident)
         self._tell_missing_plans(keys)
         if ignored:
             days = ", ".join(map(str, ignored))
@@ -362,7 +367,9 @@ class Gateway:
             "upstreams": state.health.facts(state.setup.catalog, self._clock.now()),
         }
 
-    def _state(self, admission: Admission, usage: Ledger, upstream: Upstreams) -> State:
+    def _state(
+        self, admission: Admission, usage: Ledger, upstream: Upstreams, resident: Resident
+    ) -> State:
         config = self.config
         limits = config.limits
         log = RequestLog(config.log.requests, config.log.format, self._log_fd)
@@ -372,6 +379,8 @@ class Gateway:
         deadlines.each_sweep(self._lag.tick)
         deadlines.each_sweep(self._tell_ignored_days)
         deadlines.each_sweep(self._around.notifier.tick)
+        memory = MemoryWatch(self._around.memory_limit, resident, self._tell_memory)
+        deadlines.each_sweep(memory.look)
         return State(
             setup=_setup(config),
             admission=admission,
@@ -384,6 +393,7 @@ class Gateway:
             bodies=BodyBudget(limits.max_body_bytes_in_flight),
             health=Health(partial(tell_health, log, self._clock)),
             clock=self._clock,
+            memory=memory,
             started_unix=self._clock.unix(),
         )
 
@@ -397,6 +407,11 @@ class Gateway:
             self.state.log.event(
                 self._clock.unix(), "plan_missing", plan=plan, accounts=len(accounts)
             )
+
+    def _tell_memory(self, resident: int, limit: int) -> None:
+        """Log that calls are refused."""
+        now = self._clock.unix()
+        self.state.log.event(now, "memory_short", resident_bytes=resident, limit_bytes=limit)
 
     def _tell_ignored_days(self, _: float) -> None:
         """Log a day that a wrong clock brought, once it is found out."""

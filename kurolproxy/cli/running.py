@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import resource
 import signal
 from collections.abc import Iterable
+from contextlib import suppress
 
 from kurolproxy.app import Gateway
 from kurolproxy.cli.failure import Failed, Refused
@@ -35,6 +37,15 @@ async def start(gateway: Gateway) -> None:
 
 class PortTaken(Refused):
     """Another program has the address of a listener."""
+
+
+def allow_descriptors() -> None:
+    """Let this process have as many descriptors as it may: a connection takes one or two."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        # Some systems refuse "unlimited": the limit stays then as it is.
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def taken(error: OSError) -> bool:

@@ -17,12 +17,13 @@ import uvloop
 from kurolproxy import __version__
 from kurolproxy.app import Gateway, Surroundings
 from kurolproxy.cli.failure import Refused
-from kurolproxy.cli.running import Ending, start
+from kurolproxy.cli.running import Ending, allow_descriptors, start
 from kurolproxy.cli.selfcheck import check_installation
 from kurolproxy.cli.site import config_path, load_config
 from kurolproxy.config.model import Config
 from kurolproxy.config.problems import ConfigError
 from kurolproxy.server.listeners import BadSocket, Inherited, inherited
+from kurolproxy.server.memory import memory_limit
 from kurolproxy.server.notify import Notifier
 
 
@@ -55,7 +56,9 @@ def serve(given: Path | None, *, allow_root: bool, allow_pth: tuple[str, ...]) -
         level=config.log.level.upper(), format="%(levelname)s %(name)s: %(message)s"
     )
     notifier = Notifier.of(os.environ, os.getpid())
-    uvloop.run(_serve(config, Surroundings(sockets, notifier, read)))
+    allow_descriptors()
+    around = Surroundings(sockets, notifier, read, memory_limit())
+    uvloop.run(_serve(config, around))
 
 
 def _first_config(given: Path | None, read: Callable[[], Config]) -> Config:

@@ -51,6 +51,21 @@ def register(state: State, lag: LoopLag) -> None:
         lambda: state.admission.running,
     )
     gauge(
+        "kurol_process_memory_limit_bytes",
+        "What the control group lets the process take; 0: no limit is known.",
+        lambda: state.memory.limit or 0,
+    )
+    gauge(
+        "kurol_process_resident_bytes",
+        "What of the process is in memory.",
+        lambda: state.memory.resident(),
+    )
+    gauge(
+        "kurol_memory_short",
+        "1 while calls are refused because memory is short.",
+        lambda: float(state.memory.short),
+    )
+    gauge(
         "kurol_body_bytes_in_flight",
         "Bytes of the request bodies that are held.",
         lambda: state.bodies.held,

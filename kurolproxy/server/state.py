@@ -16,6 +16,7 @@ from kurolproxy.server.body import BodyBudget, BodyLimits
 from kurolproxy.server.deadlines import Deadlines
 from kurolproxy.server.ids import Ids
 from kurolproxy.server.log import RequestLog
+from kurolproxy.server.memory import MemoryWatch
 from kurolproxy.server.peer import Network
 from kurolproxy.server.scrub import Scrubber
 from kurolproxy.server.turns import Turns
@@ -109,6 +110,7 @@ class State:
     health: Health
     clock: Clock = field(default_factory=Clock)
     turns: Turns = field(default_factory=Turns)
+    memory: MemoryWatch = field(default_factory=MemoryWatch)
     damping: Damping = field(default_factory=Damping)
     leaving: bool = False
     draining: bool = False
