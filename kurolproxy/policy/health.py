@@ -158,10 +158,8 @@ class Health:
         waits = [self._wait(way, now) for way in ways]
         wait = min(waits, default=SHORTEST_PAUSE_S)
         seconds = min(max(math.ceil(wait), 1), _LONGEST_HINT_S)
-        if wait <= 0:
-            text = f"All upstreams of {model} have as many requests as they may; try again."
-        else:
-            text = f"All upstreams of {model} are resting after failures; try again."
+        how = "have as many requests as they may" if wait <= 0 else "are resting after failures"
+        text = f"All upstreams of {model} {how}; try again in {seconds:g} s."
         return Overloaded(text, retry_after_s=seconds)
 
     # --- after an attempt ---------------------------------------------------------

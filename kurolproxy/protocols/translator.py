@@ -263,7 +263,8 @@ def translate_in_steps(
     dropped = tuple(reader.losses())
     if dropped and around.strict:
         raise BadRequest(
-            f"x-kurol-strict: the model's upstream cannot be told {', '.join(dropped)}.",
+            f"x-kurol-strict: the model's upstream cannot be told {', '.join(dropped)}."
+            " Leave that out, or the header.",
             param=dropped[0],
         )
     yield

@@ -107,7 +107,7 @@ async def read_body(
     pieces: list[bytes] = []
     size = 0
     try:
-        with Limit(watch, lambda: RequestTimeout("The request body came too slowly.")):
+        with Limit(watch, _too_slow):
             while not content.at_eof():
                 allowed = start + limits.timeout_s + size / _BYTES_A_SECOND
                 watch.deadline = min(allowed, loop.time() + _SILENCE_S)
@@ -132,5 +132,11 @@ def _continue(request: BaseRequest) -> None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
+def _too_slow() -> RequestTimeout:
+    return RequestTimeout("The request body came too slowly; send it again.")
+
+
 def _too_large(limits: BodyLimits) -> TooLarge:
-    return TooLarge(f"The request body is larger than {limits.max_bytes} bytes.")
+    return TooLarge(
+        f"The request body is larger than {limits.max_bytes:,} bytes: send fewer or smaller files."
+    )

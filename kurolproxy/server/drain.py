@@ -85,4 +85,4 @@ async def _pause(seconds: float, hurry: asyncio.Event) -> None:
 
 
 def _shutting_down() -> Overloaded:
-    return Overloaded("The gateway is shutting down.", retry_after_s=1)
+    return Overloaded("The gateway is shutting down; try again in a second.", retry_after_s=1)

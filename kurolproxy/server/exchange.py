@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from aiohttp.web import BaseRequest
 
-from kurolproxy.errors import GatewayError
+from kurolproxy.errors import GatewayError, UpstreamTimeout
 from kurolproxy.policy.admission import Ask, Caller, charge
 from kurolproxy.policy.booking import booked
 from kurolproxy.policy.catalog import Model, Target
@@ -227,6 +227,15 @@ class Exchange:
         limit = timeouts.first_content_timeout_s if stream else timeouts.answer_timeout_s
         until = min(self.attempt_at + limit, self.asked_at + _TOTAL * limit)
         return until + self.watch.stood_s
+
+    def too_slow(self) -> UpstreamTimeout:
+        """Return the error of an attempt that waited for too long: for what, and how long."""
+        waited_s = asyncio.get_running_loop().time() - self.attempt_at
+        whose = "" if self.asked is None else f" of {self.asked.model}"
+        return UpstreamTimeout(
+            f"The upstream{whose} did not answer within {waited_s:.3g} s. Try again, or use another"
+            " model."
+        )
 
     def out_of_time(self, target: Target) -> bool:
         """Return whether the time of all attempts is over."""

@@ -18,7 +18,6 @@ from kurolproxy.errors import (
     GatewayError,
     Internal,
     Overloaded,
-    UpstreamTimeout,
 )
 from kurolproxy.ir import ProtocolName
 from kurolproxy.policy.admission import Caller
@@ -80,7 +79,10 @@ async def attend(exchange: Exchange, story: Callable[[Exchange], Awaitable[Writt
             kind=type(error).__name__,
             where=_where(error),
         )
-        exchange.error = Internal("The gateway failed; the operator finds this id in its log.")
+        exchange.error = Internal(
+            "The gateway failed. Its operator finds the cause in the log, by this answer's"
+            " x-request-id."
+        )
     finally:
         state.deadlines.remove(exchange.watch)
         state.bodies.give_back(exchange.body_size)
@@ -117,9 +119,17 @@ async def called(exchange: Exchange) -> tuple[Caller, bytes]:
     exchange.watch.owner = caller.key.id
     settings = exchange.setup.settings
     if state.draining:
-        raise Overloaded("The gateway is shutting down.", retry_after_s=1)
+        raise Overloaded("The gateway is shutting down; try again in a second.", retry_after_s=1)
     if not state.usage.writable and (settings.fail_closed or state.usage.full):
-        raise Overloaded("The gateway cannot write its ledger at the moment.", retry_after_s=5)
+        raise Overloaded(
+            "The gateway cannot write its ledger just now; try again in a few seconds.",
+            retry_after_s=5,
+        )
+    if state.memory.short:
+        raise Overloaded(
+            "The gateway is short of memory just now; try again in a few seconds.",
+            retry_after_s=5,
+        )
     check_head(request, settings.body)
     body = await read_body(request, settings.body, state.bodies, exchange.watch)
     exchange.body_size = len(body)
@@ -131,7 +141,7 @@ async def in_turns(exchange: Exchange, size: int, steps: Generator[None, None, T
     if size <= STEP:
         return finished(steps)
     # No time limit: who waits here waits for us. But the call may be ended meanwhile.
-    with Limit(exchange.watch, _too_slow):
+    with Limit(exchange.watch, exchange.too_slow):
         return await exchange.state.turns.take(size, steps)
 
 
@@ -187,7 +197,7 @@ async def _exchange(
     exchange.upstream_status = answer.status
     try:
         if answer.status != 200:
-            with Limit(exchange.watch, _too_slow):
+            with Limit(exchange.watch, exchange.too_slow):
                 exchange.watch.deadline = _loop_time() + target.timeouts.idle_timeout_s
                 raise await failure_of(
                     answer, translation.upstream, translation.view, exchange.setup.scrubber
@@ -258,7 +268,7 @@ async def _send(
     upstream = translation.upstream
     path = (upstream.stream_path if stream else None) or upstream.path
     call = call_for(exchange, target, key, translation, path)
-    with Limit(exchange.watch, _too_slow):
+    with Limit(exchange.watch, exchange.too_slow):
         exchange.await_upstream(target, stream=stream)
         return await exchange.state.upstream.send(call)
 
@@ -304,10 +314,6 @@ def _hasher(secret: bytes) -> Callable[[str], str]:
         return hmac.new(secret, user.encode("utf-8", "replace"), hashlib.sha256).hexdigest()
 
     return hashed
-
-
-def _too_slow() -> UpstreamTimeout:
-    return UpstreamTimeout("The upstream did not answer in time.")
 
 
 def _loop_time() -> float:

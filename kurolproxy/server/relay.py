@@ -264,8 +264,11 @@ class Relay:
         if self._waits_for_client:
             return StalledReader()
         if self._rewriter.content:
-            return UpstreamTimeout("The upstream fell silent in the middle of its answer.")
-        return UpstreamTimeout("The upstream did not answer in time.")
+            silent_s = self._target.timeouts.idle_timeout_s
+            return UpstreamTimeout(
+                f"The upstream fell silent in the middle of its answer, for {silent_s:.3g} s."
+            )
+        return self._exchange.too_slow()
 
 
 async def whole_answer(
@@ -280,7 +283,7 @@ async def whole_answer(
     streamed = answer.content_type == "text/event-stream"
     # A stream that nobody asked for is held, too: endless lines end here.
     limit = 2 * settings.max_event_bytes if streamed else settings.max_answer_bytes
-    with Limit(watch, lambda: UpstreamTimeout("The upstream did not answer in time.")):
+    with Limit(watch, exchange.too_slow):
         exchange.await_upstream(target, stream=False)
         # Few clients can read JSON behind a byte order mark, which is not part of it.
         data = (await answer.body(limit)).removeprefix(BOM_UTF8)

@@ -117,7 +117,9 @@ class Routes:
             handler = methods.get(request.method)
             if handler is None:
                 raise MethodNotAllowed(
-                    f"{path[:200]} does not take {request.method[:20]}.", allow=tuple(methods)
+                    f"{_shown(path)} does not take {request.method[:20]}; it takes"
+                    f" {' and '.join(methods) or 'nothing of that kind'}.",
+                    allow=tuple(methods),
                 )
             return await handler(request)
         except GatewayError as error:
@@ -382,7 +384,10 @@ def _unknown(path: str) -> RouteNotFound:
     shown = _shown(path)
     if any(f"/{name}" in path for name in _OTHER_APIS):
         return RouteNotFound(f"{shown}: this gateway serves chat models only.")
-    return RouteNotFound(f"There is no route {shown}.")
+    return RouteNotFound(
+        f"There is no route {shown}. The base URL ends with /v1 for OpenAI's clients, and with the"
+        " host for Anthropic's and Google's."
+    )
 
 
 class MetricsRoutes:
