@@ -18,7 +18,10 @@ from kurolproxy.ir import ModelTraits
 EXAMPLE = Path(__file__).resolve().parents[2] / "config" / "kurolproxy.example.toml"
 ENVIRON = {
     name: f"sk-{name.lower()}-0123456789"
-    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "AZURE_API_KEY", "LAB_API_KEY")
+    for name in (
+        *("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "AZURE_API_KEY", "LAB_API_KEY"),
+        *("EAST_API_KEY", "EAST_API_KEY_2", "WEST_API_KEY"),
+    )
 }
 # Where a key of these tables stands in the parsed file.
 TABLES = {
@@ -68,8 +71,19 @@ def test_example_names_the_variables_that_are_not_set() -> None:
 def test_example_with_every_setting_switched_on_is_valid() -> None:
     config = parse(uncommented(), "example.toml", ENVIRON)
     assert config.warnings == ()
-    assert len(config.catalog.upstreams) == 4
+    assert len(config.catalog.upstreams) == 6
     assert set(config.secrets) == set(ENVIRON.values())
+
+
+def test_model_with_several_ways_has_weights_and_a_spare() -> None:
+    config = parse(uncommented(), "example.toml", ENVIRON)
+    ways = [
+        (each.upstream.name, each.priority, each.weight)
+        for each in config.catalog.models["llama"].targets
+    ]
+    assert ways == [("east", 0, 3), ("west", 0, 1), ("azure", 1, 1)]
+    east = config.catalog.upstreams["east"]
+    assert (len(east.api_keys), east.max_concurrent) == (2, 32)
 
 
 def test_settings_of_the_sections_show_the_defaults() -> None:
