@@ -11,13 +11,15 @@ from typing import Any, Final
 
 from aiohttp.web import RequestHandler
 
-from kurolproxy.server.hardening import GatewayServer
+from kurolproxy.server.hardening import GatewayProtocol, GatewayServer
 
 METRICS_NAME: Final = "metrics"
 """What ``FileDescriptorName=`` calls the socket of the metrics; every other is a main one."""
 
 _FIRST_FD: Final = 3
 _BACKLOG: Final = 4_096
+# A new connection or a head that began so lately is waited for.
+_HEAD_S: Final = 0.3
 
 
 class BadSocket(Exception):
@@ -70,16 +72,23 @@ def _listening(fd: int) -> socket.socket:
         found = socket.socket(fileno=fd)
     except OSError as error:
         raise BadSocket(f"descriptor {fd} is no socket: {error.strerror}") from error
-    if found.family not in (socket.AF_INET, socket.AF_INET6):
-        raise BadSocket(f"descriptor {fd} is no TCP socket")
-    try:
-        listens = bool(found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
-    except OSError as error:
-        raise BadSocket(f"descriptor {fd}: {error.strerror}") from error
-    if not listens:
-        raise BadSocket(f"descriptor {fd} does not listen (Accept=no is needed)")
+    fault = _fault(found)
+    if fault:
+        found.close()
+        raise BadSocket(f"descriptor {fd} {fault}")
     found.setblocking(False)
     return found
+
+
+def _fault(found: socket.socket) -> str:
+    """Return why a socket cannot be listened at; "" when it can."""
+    if found.family not in (socket.AF_INET, socket.AF_INET6):
+        return "is no TCP socket"
+    try:
+        listens = found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except OSError as error:
+        return f"cannot be asked what it is: {error.strerror}"
+    return "" if listens else "does not listen (Accept=no is needed)"
 
 
 def _is_idle(connection: RequestHandler) -> bool:
@@ -142,9 +151,12 @@ class Listener:
         self._accepting.clear()
 
     def close_idle(self) -> None:
-        """Close the connections that wait for their next request."""
+        """Close the connections that wait for their next request, unless it just comes in."""
+        now = asyncio.get_running_loop().time()
+        heads = self.server.heads
         for each in self.server.connections:
-            if _is_idle(each):
+            began = heads.get(each) if isinstance(each, GatewayProtocol) else None
+            if _is_idle(each) and (began is None or now - began >= _HEAD_S):
                 each.force_close()
 
     async def close(self, within_s: float) -> None:

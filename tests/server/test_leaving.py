@@ -1,0 +1,48 @@
+"""A gateway that leaves, in this process: what it counts and what it says meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+
+import aiohttp
+import pytest
+
+from tests.conftest import Starter, soon, toml
+from tests.fakes.answers import stream_answer
+from tests.fakes.upstream import FakeUpstream
+from tests.server.test_stream_life import CHAT, ask, begin, sent, words
+
+
+async def test_calls_that_are_ended_are_counted(
+    start: Starter, fake: FakeUpstream, http: aiohttp.ClientSession
+) -> None:
+    running = await start(toml(fake.base_url, server="drain_timeout_s = 0.2"))
+    fake.answer(stream_answer([*begin("c-model"), *words("c-model", ["ab"]), fake.hold()]))
+    state = running.gateway.state
+    reading = asyncio.create_task(ask(http, running, CHAT, sent("c-model")))
+    await soon(lambda: state.metrics.streams_in_flight == 1)
+    await running.gateway.leave(asyncio.Event())
+    got = await reading
+    assert (got.error is not None, got.looks_whole) == (True, False)
+    assert "kurol_calls_ended_by_shutdown_total 1.0" in state.metrics.render().decode()
+    assert '"event":"calls_ended","calls":1' in running.lines()
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "word"),
+    [("/metrics", 200, "kurol_"), ("/livez", 200, "ok"), ("/readyz", 503, "draining")],
+)
+async def test_metrics_listener_answers_probes_to_the_end(
+    path: str,
+    status: int,
+    word: str,
+    start: Starter,
+    fake: FakeUpstream,
+    http: aiohttp.ClientSession,
+) -> None:
+    running = await start(toml(fake.base_url))
+    await running.gateway.leave(asyncio.Event())
+    async with http.get(f"http://{running.gateway.metrics_address}{path}") as got:
+        assert (got.status, word in await got.text()) == (status, True)
+    with pytest.raises(aiohttp.ClientConnectorError):
+        await http.get(running.base_url + path)
