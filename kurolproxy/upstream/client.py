@@ -26,6 +26,10 @@ LINGER_S = 0.25
 """How long the end of a body is awaited that nobody needs, for the connection's sake."""
 
 
+MAX_FIELDS = 256
+"""Header fields of an answer."""
+
+
 @dataclass(slots=True)  # not frozen: one is made for every call
 class Call:
     """One request to an upstream.

@@ -16,7 +16,7 @@ import httptools
 from kurolproxy.errors import GatewayError, UpstreamError
 from kurolproxy.upstream import faults, retrying
 from kurolproxy.upstream.address import Origin
-from kurolproxy.upstream.client import LARGE, STEP
+from kurolproxy.upstream.client import LARGE, MAX_FIELDS, STEP
 from kurolproxy.upstream.pieces import collect
 
 _MAX_HEAD = 65_536
@@ -232,6 +232,7 @@ class Connection(asyncio.Protocol):
         self._pieces: list[bytes] = []
         self._heard = False
         self._head_bytes = 0
+        self._fields = 0
         self._in_head = False
         self._framed = False
         self._keep = False
@@ -259,7 +260,7 @@ class Connection(asyncio.Protocol):
         self._owner.opened(self)
         answer = self._answer = StreamedAnswer(self, self._loop)
         self._heard = self._left = False
-        self._head_bytes = self._tail = 0
+        self._head_bytes = self._fields = self._tail = 0
         try:
             if len(body) <= LARGE:
                 # A small one goes out in one segment with its head.
@@ -415,6 +416,9 @@ class Connection(asyncio.Protocol):
         """Keep what we look at."""
         if not self._in_head or self._answer is None or self._answer.whole:
             return
+        self._fields += 1
+        if self._fields > MAX_FIELDS:
+            raise faults.not_http()
         kept = _KEPT.get(name.lower())
         if kept is not None:
             said, headers = value.decode("latin-1"), self._answer.headers

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
@@ -11,11 +13,20 @@ from aiohttp.payload import Payload
 
 from kurolproxy.errors import UpstreamError, UpstreamTimeout
 from kurolproxy.upstream import faults, retrying
-from kurolproxy.upstream.client import KEEPALIVE_S, LARGE, LINGER_S, STEP, Answer, Call
+from kurolproxy.upstream.client import (
+    KEEPALIVE_S,
+    LARGE,
+    LINGER_S,
+    MAX_FIELDS,
+    STEP,
+    Answer,
+    Call,
+)
 from kurolproxy.upstream.pieces import collect, pipe
 
 _READ_BUFFER = 65_536
 _DNS_CACHE_S = 60
+_SWITCHING = 101
 
 
 class _LargeBody(Payload):
@@ -101,6 +112,53 @@ class _SessionAnswer:
             self.close()
 
 
+@dataclass(slots=True)
+class _Attempt:
+    """What became of one request on its way out."""
+
+    reused: bool = False
+
+
+def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+    """Return a session that does nothing by itself."""
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=None, sock_read=None),
+        auto_decompress=False,
+        trust_env=False,
+        skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+        read_bufsize=_READ_BUFFER,
+        max_headers=MAX_FIELDS,
+        trace_configs=[_noting_reuse()],
+    )
+
+
+def _noting_reuse() -> aiohttp.TraceConfig:
+    """Return what notes that a request went out on a kept connection: aiohttp tells no one."""
+
+    async def note(
+        session: aiohttp.ClientSession,
+        context: SimpleNamespace,
+        params: aiohttp.TraceConnectionReuseconnParams,
+    ) -> None:
+        context.trace_request_ctx.reused = True
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_reuseconn.append(note)
+    return trace
+
+
+def _is_framed(response: aiohttp.ClientResponse) -> bool:
+    """Return whether the end of a body can be read in one way only."""
+    headers = response.headers
+    codings = headers.getall("transfer-encoding", [])
+    lengths = headers.getall("content-length", [])
+    if codings:
+        return not lengths and [each.strip().lower() for each in codings] == ["chunked"]
+    return len(lengths) <= 1
+
+
 class SessionClient:
     """The upstream client on one aiohttp ``ClientSession``.
 
@@ -111,38 +169,57 @@ class SessionClient:
 
     def __init__(self) -> None:
         # Must be made inside the running loop.
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=0, ttl_dns_cache=_DNS_CACHE_S, keepalive_timeout=KEEPALIVE_S
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None, sock_read=None),
-            auto_decompress=False,
-            trust_env=False,
-            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-            read_bufsize=_READ_BUFFER,
+        self._session = _session(
+            aiohttp.TCPConnector(limit=0, ttl_dns_cache=_DNS_CACHE_S, keepalive_timeout=KEEPALIVE_S)
         )
+        # Made when the first kept connection turns out to be dead.
+        self._fresh: aiohttp.ClientSession | None = None
         self._timeouts: dict[float, aiohttp.ClientTimeout] = {}
 
     async def send(self, call: Call) -> Answer:
-        """Send one request and wait for the head of the answer."""
+        """Send one request and wait for the head of the answer.
+
+        A kept connection that ends before the first byte is no failure of the upstream:
+        the request goes out once more, on a new one.
+        """
+        attempt = _Attempt()
         try:
-            response = await self._session.request(
-                "POST",
-                call.address.url,
-                data=call.body if len(call.body) <= LARGE else _LargeBody(call.body),
-                headers=call.headers,
-                allow_redirects=False,
-                proxy=call.proxy,
-                timeout=self._timeout(call.connect_timeout_s),
-            )
+            response = await self._send(self._session, call, attempt)
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise _unreached(error) from None
+            if not (attempt.reused and _is_stale(error)):
+                raise _unreached(error) from None
+            if self._fresh is None:
+                self._fresh = _session(
+                    aiohttp.TCPConnector(limit=0, ttl_dns_cache=_DNS_CACHE_S, force_close=True)
+                )
+            try:
+                response = await self._send(self._fresh, call, attempt)
+            except (aiohttp.ClientError, OSError, ValueError) as another:
+                raise _unreached(another) from None
+        if response.status == _SWITCHING or not _is_framed(response):
+            response.close()
+            raise faults.not_http()
         return _SessionAnswer(response)
+
+    async def _send(
+        self, session: aiohttp.ClientSession, call: Call, attempt: _Attempt
+    ) -> aiohttp.ClientResponse:
+        return await session.request(
+            "POST",
+            call.address.url,
+            data=call.body if len(call.body) <= LARGE else _LargeBody(call.body),
+            headers=call.headers,
+            allow_redirects=False,
+            proxy=call.proxy,
+            timeout=self._timeout(call.connect_timeout_s),
+            trace_request_ctx=attempt,
+        )
 
     async def close(self) -> None:
         """Close every connection."""
         await self._session.close()
+        if self._fresh is not None:
+            await self._fresh.close()
 
     def _timeout(self, connect_s: float) -> aiohttp.ClientTimeout:
         found = self._timeouts.get(connect_s)
@@ -150,6 +227,14 @@ class SessionClient:
             found = aiohttp.ClientTimeout(total=None, sock_connect=connect_s, sock_read=None)
             self._timeouts[connect_s] = found
         return found
+
+
+def _is_stale(error: Exception) -> bool:
+    """Return whether a connection ended before any byte of an answer."""
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        # Otherwise it holds what came of the head.
+        return isinstance(error.message, str)
+    return isinstance(error, ConnectionError | aiohttp.ClientOSError)
 
 
 def _unreached(error: Exception) -> UpstreamError | UpstreamTimeout:
