@@ -32,6 +32,7 @@ from kurolproxy.policy.keys import KeyTable
 from kurolproxy.server.body import BodyBudget, BodyLimits
 from kurolproxy.server.control import Books, ControlServer, Desk
 from kurolproxy.server.deadlines import SWEEP_S, Deadlines
+from kurolproxy.server.descriptors import Descriptors, descriptor_limit
 from kurolproxy.server.drain import Patience, drain
 from kurolproxy.server.explain import Explainer, Moment
 from kurolproxy.server.facts import Pieces, usage_facts
@@ -381,6 +382,8 @@ class Gateway:
         deadlines.each_sweep(self._around.notifier.tick)
         memory = MemoryWatch(self._around.memory_limit, resident, self._tell_memory)
         deadlines.each_sweep(memory.look)
+        descriptors = Descriptors(descriptor_limit(), self._make_room, self._tell_descriptors)
+        deadlines.each_sweep(descriptors.look)
         return State(
             setup=_setup(config),
             admission=admission,
@@ -394,6 +397,7 @@ class Gateway:
             health=Health(partial(tell_health, log, self._clock)),
             clock=self._clock,
             memory=memory,
+            descriptors=descriptors,
             started_unix=self._clock.unix(),
         )
 
@@ -412,6 +416,14 @@ class Gateway:
         """Log that calls are refused."""
         now = self._clock.unix()
         self.state.log.event(now, "memory_short", resident_bytes=resident, limit_bytes=limit)
+
+    def _make_room(self) -> None:
+        if self._listener is not None:
+            self._listener.close_idle()
+
+    def _tell_descriptors(self, limit: int) -> None:
+        """Log that calls are refused."""
+        self.state.log.event(self._clock.unix(), "descriptors_short", limit=limit)
 
     def _tell_ignored_days(self, _: float) -> None:
         """Log a day that a wrong clock brought, once it is found out."""
@@ -447,6 +459,7 @@ class Gateway:
             partial(malformed, self.state),
             keepalive_timeout_s=limits.idle_connection_timeout_s,
             header_timeout_s=limits.header_timeout_s,
+            highest_descriptor=self.state.descriptors.highest,
         )
         self.state.deadlines.each_sweep(server.sweep)
         return server

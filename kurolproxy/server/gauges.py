@@ -66,6 +66,11 @@ def register(state: State, lag: LoopLag) -> None:
         lambda: float(state.memory.short),
     )
     gauge(
+        "kurol_descriptors_short",
+        "1 while calls are refused because the last descriptors are kept for those that run.",
+        lambda: float(state.descriptors.short),
+    )
+    gauge(
         "kurol_body_bytes_in_flight",
         "Bytes of the request bodies that are held.",
         lambda: state.bodies.held,

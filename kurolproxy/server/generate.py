@@ -130,6 +130,11 @@ async def called(exchange: Exchange) -> tuple[Caller, bytes]:
             "The gateway is short of memory just now; try again in a few seconds.",
             retry_after_s=5,
         )
+    if state.descriptors.short:
+        raise Overloaded(
+            "The gateway has no room for more connections just now; try again in a second.",
+            retry_after_s=1,
+        )
     check_head(request, settings.body)
     body = await read_body(request, settings.body, state.bodies, exchange.watch)
     exchange.body_size = len(body)

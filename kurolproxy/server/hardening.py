@@ -66,6 +66,10 @@ class GatewayProtocol(RequestHandler):
         """Begin to wait for the first head."""
         super().connection_made(transport)
         self._server.heads[self] = self._loop.time()
+        highest = self._server.highest_descriptor
+        if highest is not None and transport.get_extra_info("socket").fileno() > highest:
+            # The last descriptors are for the calls that run.
+            self.force_close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Wait for nothing any more."""
@@ -158,6 +162,7 @@ class GatewayServer(web.Server):
         refused: books a request that never comes to the handler.
         keepalive_timeout_s: how long an idle connection may wait for its next request.
         header_timeout_s: how long a head may take, on a new connection from its begin.
+        highest_descriptor: a new connection with a higher one is closed at once.
 
     Attributes:
         heads: the connections that wait for the rest of a head, and since when, the
@@ -172,10 +177,12 @@ class GatewayServer(web.Server):
         *,
         keepalive_timeout_s: float = 75.0,
         header_timeout_s: float = 10.0,
+        highest_descriptor: int | None = None,
     ) -> None:
         super().__init__(handler, handler_cancellation=True)
         self.refused = refused
         self.header_timeout_s = header_timeout_s
+        self.highest_descriptor = highest_descriptor
         self.heads: dict[GatewayProtocol, float] = {}
         self._options: dict[str, Any] = {
             "keepalive_timeout": keepalive_timeout_s,

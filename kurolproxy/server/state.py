@@ -14,6 +14,7 @@ from kurolproxy.policy.damping import Damping
 from kurolproxy.policy.health import Health
 from kurolproxy.server.body import BodyBudget, BodyLimits
 from kurolproxy.server.deadlines import Deadlines
+from kurolproxy.server.descriptors import Descriptors
 from kurolproxy.server.ids import Ids
 from kurolproxy.server.log import RequestLog
 from kurolproxy.server.memory import MemoryWatch
@@ -111,6 +112,7 @@ class State:
     clock: Clock = field(default_factory=Clock)
     turns: Turns = field(default_factory=Turns)
     memory: MemoryWatch = field(default_factory=MemoryWatch)
+    descriptors: Descriptors = field(default_factory=Descriptors)
     damping: Damping = field(default_factory=Damping)
     leaving: bool = False
     draining: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import socket
 import ssl
@@ -20,6 +21,8 @@ from kurolproxy.upstream.address import Origin
 _DNS_CACHE_S = 60
 # RFC 8305: families in turn, the next address after 250 ms, the first connection wins.
 _NEXT_ADDRESS_S = 0.25
+# That is no fault of the upstream: nobody rests for it.
+_OURS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 _Protocol = TypeVar("_Protocol", bound=asyncio.Protocol)
 
@@ -48,6 +51,7 @@ class Dialler:
         """Open a connection.
 
         Raises:
+            Overloaded: we have no descriptor left for it.
             UpstreamError: there is none.
             UpstreamTimeout: it did not stand within ``timeout_s`` seconds.
         """
@@ -62,7 +66,9 @@ class Dialler:
             raise faults.unknown_name() from None
         except ssl.SSLError:
             raise faults.no_tls() from None
-        except (OSError, UnicodeError):
+        except (OSError, UnicodeError) as error:
+            if getattr(error, "errno", None) in _OURS:
+                raise faults.no_descriptor() from None
             self._known.pop(origin, None)
             raise faults.unreachable() from None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kurolproxy.errors import UpstreamError, UpstreamTimeout
+from kurolproxy.errors import Overloaded, UpstreamError, UpstreamTimeout
 
 
 def connect_too_slow() -> UpstreamTimeout:
@@ -23,6 +23,14 @@ def no_tls() -> UpstreamError:
 def unreachable() -> UpstreamError:
     """Nobody takes the connection."""
     return UpstreamError("The upstream could not be reached.")
+
+
+def no_descriptor() -> Overloaded:
+    """We have as many connections as we may."""
+    return Overloaded(
+        "The gateway has no room for more connections just now; try again in a second.",
+        retry_after_s=1,
+    )
 
 
 def no_answer() -> UpstreamError:
