@@ -129,7 +129,8 @@ class BlockEncoder:
                 return self._file(part)
             case Audio():
                 raise BadRequest(
-                    f"Model {self._target.public_model} does not accept audio.", param="messages"
+                    f"Model {self._target.public_model} does not accept audio: leave it out.",
+                    param="messages",
                 )
             case Reasoning():
                 return self._reasoning(part)
@@ -198,7 +199,9 @@ class BlockEncoder:
 
     def _refused(self, what: str) -> BadRequest:
         return BadRequest(
-            f"Model {self._target.public_model} does not accept {what}.", param="messages"
+            f"Model {self._target.public_model} does not accept {what}: leave them out, or use"
+            " another model.",
+            param="messages",
         )
 
     # --- reasoning and tools ------------------------------------------------------------

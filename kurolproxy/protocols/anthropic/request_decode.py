@@ -288,7 +288,9 @@ class _Decoder:
         kind = fields.text("type") or "custom"
         if kind.startswith(_CLIENT_TOOLS):
             path = fields.path("type")
-            raise BadRequest(f"tool type {kind} only works with an anthropic upstream", param=path)
+            raise BadRequest(
+                f"{path}: tool type {kind} only works with an anthropic upstream.", param=path
+            )
         if kind != "custom":
             return (_hosted(kind, item),)
         name = fields.need_text("name")

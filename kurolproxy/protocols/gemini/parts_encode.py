@@ -141,7 +141,9 @@ class ContentWriter:
 
     def _refused(self, what: str) -> BadRequest:
         return BadRequest(
-            f"Model {self._target.public_model} does not accept {what}.", param="messages"
+            f"Model {self._target.public_model} does not accept {what}: leave them out, or use"
+            " another model.",
+            param="messages",
         )
 
     # --- results --------------------------------------------------------------------------

@@ -61,7 +61,7 @@ def decode_tools(items: Iterable[Any], notes: Notes) -> Iterator[Tool]:
         if fields.raw(_CLIENT_TOOL) is not None:
             path = fields.path(_CLIENT_TOOL)
             raise BadRequest(
-                f"tool type {_CLIENT_TOOL} only works with a gemini upstream", param=path
+                f"{path}: tool type {_CLIENT_TOOL} only works with a gemini upstream.", param=path
             )
         yield from _hosted(fields)
 

@@ -222,7 +222,7 @@ class PartWriter:
 
     def _image(self, image: Image) -> WirePart:
         if not self._target.traits.vision:
-            raise BadRequest(f"model {self._target.public_model} does not accept images")
+            raise self._refused("images")
         take = self._reader.take
         mime, data, url = take(image, "mime"), take(image, "data"), take(image, "url")
         if data is not None:
@@ -239,16 +239,22 @@ class PartWriter:
         text, mime = take(file, "text"), take(file, "mime")
         if text is not None:
             return {"type": "text", "text": headed(text, name or title, take(file, "context"))}
-        model = self._target.public_model
         if file.url is not None:
-            raise BadRequest(f"model {model} does not accept files by URL; send the file itself")
+            model = self._target.public_model
+            raise BadRequest(f"Model {model} does not accept files by URL: send the file itself.")
         if mime is not None and mime.startswith("video/"):
-            raise BadRequest(f"model {model} does not accept films")
+            raise self._refused("films")
         if mime in (None, "application/pdf") and not self._target.traits.pdf:
-            raise BadRequest(f"model {model} does not accept PDF files")
+            raise self._refused("PDF files")
         data = f"data:{mime or 'application/pdf'};base64,{take(file, 'data') or ''}"
         inner = {"filename": name or title or "document.pdf", "file_data": data}
         return {"type": "file", "file": inner}
+
+    def _refused(self, what: str) -> BadRequest:
+        return BadRequest(
+            f"Model {self._target.public_model} does not accept {what}: leave them out, or use"
+            " another model."
+        )
 
 
 def _breakpoints(request: Request) -> frozenset[int]:

@@ -254,7 +254,10 @@ class PartWriter:
         return {"type": INPUT_FILE, "filename": name or title or "document.pdf", "file_data": data}
 
     def _refused(self, what: str) -> BadRequest:
-        return BadRequest(f"model {self._target.public_model} does not accept {what}")
+        return BadRequest(
+            f"Model {self._target.public_model} does not accept {what}: leave them out, or use"
+            " another model."
+        )
 
 
 def _breakpoints(request: Request) -> frozenset[int]:

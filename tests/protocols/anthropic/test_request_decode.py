@@ -141,7 +141,10 @@ def test_call_in_a_users_message_is_refused() -> None:
 
 def test_typed_client_tool_is_refused_in_words() -> None:
     error = refused({**HELLO, "tools": [{"type": "bash_20250124", "name": "bash"}]})
-    assert error.message == "tool type bash_20250124 only works with an anthropic upstream"
+    assert (
+        error.message
+        == "tools[0].type: tool type bash_20250124 only works with an anthropic upstream."
+    )
 
 
 THINKING: list[tuple[str, dict[str, Any], ReasoningWish | None]] = [

@@ -169,8 +169,16 @@ def test_media_are_written_without_loss(
 @pytest.mark.parametrize(
     ("part", "trait", "told"),
     [
-        (Image(data=PIXEL), "vision", "Model public does not accept images."),
-        (File(data="JVBERi0="), "pdf", "Model public does not accept PDF files."),
+        (
+            Image(data=PIXEL),
+            "vision",
+            "Model public does not accept images: leave them out, or use another model.",
+        ),
+        (
+            File(data="JVBERi0="),
+            "pdf",
+            "Model public does not accept PDF files: leave them out, or use another model.",
+        ),
     ],
 )
 def test_media_that_the_model_does_not_take_are_refused(part: Part, trait: str, told: str) -> None:

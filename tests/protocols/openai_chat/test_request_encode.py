@@ -228,10 +228,10 @@ def test_beginning_of_an_answer_stays_where_it_is_taken(prefill: bool, last: str
 @pytest.mark.parametrize(
     ("traits", "part", "text"),
     [
-        ({"vision": False}, Image(data="x"), "model public does not accept images"),
-        ({"pdf": False}, File(data="x"), "model public does not accept PDF files"),
-        ({}, File(data="x", mime="video/mp4"), "model public does not accept films"),
-        ({}, File(url="https://f.example/a.pdf"), "model public does not accept files by URL"),
+        ({"vision": False}, Image(data="x"), "Model public does not accept images"),
+        ({"pdf": False}, File(data="x"), "Model public does not accept PDF files"),
+        ({}, File(data="x", mime="video/mp4"), "Model public does not accept films"),
+        ({}, File(url="https://f.example/a.pdf"), "Model public does not accept files by URL"),
     ],
 )
 def test_media_that_the_target_does_not_take_are_refused(

@@ -542,7 +542,7 @@ def test_media_are_said(said: Any, wired: dict[str, Any]) -> None:
 def test_media_that_the_model_cannot_read_are_refused(
     said: Any, traits: dict[str, Any], told: str
 ) -> None:
-    with pytest.raises(BadRequest, match=f"model public does not accept {told}"):
+    with pytest.raises(BadRequest, match=f"Model public does not accept {told}"):
         part(said, target(**traits))
 
 
