@@ -14,7 +14,7 @@ CLIENTS := $(or $(KUROL_CLIENTS_CACHE),.cache/clients)
 # Where `make test-scale` makes its ledger, once: about 3 GB.
 SCALE := $(or $(KUROL_SCALE_CACHE),.cache/scale)
 
-.PHONY: venv demo run test test-clients test-faults test-scale golden conformance lint types imports check format clean
+.PHONY: venv demo run install install-program install-files uninstall test test-clients test-faults test-scale golden conformance lint types imports check format clean
 
 venv: $(BIN)/.ready
 
@@ -33,6 +33,56 @@ demo: $(BIN)/.ready
 
 run: $(BIN)/.ready
 	$(BIN)/kurolproxy serve
+
+# --- as a service of systemd: docs/service.md; DESTDIR is for packagers ---------------------
+
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+UNITDIR ?= $(SYSCONFDIR)/systemd/system
+SYSUSERSDIR ?= $(SYSCONFDIR)/sysusers.d
+PROGRAM := $(PREFIX)/lib/kurolproxy
+SETTINGS := $(SYSCONFDIR)/kurolproxy
+UNITS := kurolproxy.service kurolproxy.socket
+GROUP := kurolproxy-config
+
+install: install-program install-files
+
+# Built from a copy: nothing of root's is left in a checkout of somebody else's.
+install-program:
+	$(PYTHON) -m venv $(DESTDIR)$(PROGRAM)
+	set -e; copy=$$(mktemp -d); trap 'rm -rf "$$copy"' EXIT; \
+	cp -R kurolproxy setup.cfg pyproject.toml README.md LICENSE "$$copy"; \
+	$(DESTDIR)$(PROGRAM)/bin/python -I -m pip install --quiet --upgrade "$$copy"
+
+install-files:
+	install -d -m 0755 $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSUSERSDIR)
+	printf '#!/bin/sh\nexec %s/bin/python -I -m kurolproxy "$$@"\n' $(PROGRAM) > $(DESTDIR)$(PREFIX)/bin/kurolproxy
+	chmod 0755 $(DESTDIR)$(PREFIX)/bin/kurolproxy
+	for unit in $(UNITS); do \
+		sed 's#/usr/local/lib/kurolproxy/#$(PROGRAM)/#; s#/etc/kurolproxy#$(SETTINGS)#' systemd/$$unit \
+			> $(DESTDIR)$(UNITDIR)/$$unit; \
+		chmod 0644 $(DESTDIR)$(UNITDIR)/$$unit; \
+	done
+	install -m 0644 systemd/kurolproxy.sysusers $(DESTDIR)$(SYSUSERSDIR)/kurolproxy.conf
+	install -d -m 0755 $(DESTDIR)$(SETTINGS)
+	install -d -m 0700 $(DESTDIR)$(SETTINGS)/credentials
+	test -e $(DESTDIR)$(SETTINGS)/kurolproxy.toml || install -m 0640 \
+		config/kurolproxy.example.toml $(DESTDIR)$(SETTINGS)/kurolproxy.toml
+	@if [ -z "$(DESTDIR)" ] && command -v systemd-sysusers >/dev/null; then \
+		systemd-sysusers $(SYSUSERSDIR)/kurolproxy.conf; \
+		chgrp $(GROUP) $(SETTINGS)/kurolproxy.toml; \
+		if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi; \
+	fi
+	@echo "Now: put keys into $(SETTINGS)/credentials, edit $(SETTINGS)/kurolproxy.toml, then: systemctl enable --now kurolproxy"
+
+# Configuration, credentials and state stay.
+uninstall:
+	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then \
+		systemctl disable --now $(UNITS) || true; \
+	fi
+	rm -rf $(DESTDIR)$(PROGRAM)
+	rm -f $(DESTDIR)$(PREFIX)/bin/kurolproxy $(addprefix $(DESTDIR)$(UNITDIR)/,$(UNITS)) \
+		$(DESTDIR)$(SYSUSERSDIR)/kurolproxy.conf
 
 test: $(BIN)/.ready-test
 	$(BIN)/python -m pytest
