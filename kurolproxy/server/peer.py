@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from urllib.parse import urlsplit
 
 from aiohttp.web import BaseRequest
 
@@ -47,9 +48,10 @@ def names_us(request: BaseRequest, hosts: Collection[str]) -> bool:
         hosts: in lower case, each with a port (only that one) or without (any).
     """
     named = [request.headers.get("host", "")]
-    absolute = request.rel_url.raw_authority
-    if absolute:
-        named.append(absolute)
+    target = request.raw_path
+    if "://" in target and not target.startswith("/"):
+        # The absolute form names a host, too, and for proxies on the way that one counts.
+        named.append(urlsplit(target).netloc)
     return all(_is_one_of(each.lower(), hosts) for each in named)
 
 
