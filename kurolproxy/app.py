@@ -4,32 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import hashlib
-import logging
 import os
-from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
-from ipaddress import ip_network
 from typing import Any
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from kurolproxy import __version__
 from kurolproxy.config.addresses import Address
-from kurolproxy.config.changes import needs_restart
 from kurolproxy.config.model import Config
-from kurolproxy.config.problems import ConfigError
 from kurolproxy.errors import Unauthenticated
 from kurolproxy.metrics import Metrics
 from kurolproxy.policy.admission import Admission
 from kurolproxy.policy.health import Health
 from kurolproxy.policy.keys import KeyTable
-from kurolproxy.server.body import BodyBudget, BodyLimits
+from kurolproxy.reloading import Reloader, setup_of
+from kurolproxy.server.body import BodyBudget
 from kurolproxy.server.control import Books, ControlServer, Desk
 from kurolproxy.server.deadlines import SWEEP_S, Deadlines
 from kurolproxy.server.descriptors import Descriptors, descriptor_limit
@@ -46,8 +40,7 @@ from kurolproxy.server.log import RequestLog
 from kurolproxy.server.memory import MemoryWatch, Resident
 from kurolproxy.server.notify import Notifier
 from kurolproxy.server.routes import MetricsRoutes, Routes, malformed
-from kurolproxy.server.scrub import Scrubber
-from kurolproxy.server.state import Clock, Settings, Setup, State
+from kurolproxy.server.state import Clock, State
 from kurolproxy.storage.accounts import AccountStore
 from kurolproxy.storage.database import Database
 from kurolproxy.storage.journal import FOLDER
@@ -98,6 +91,7 @@ class Gateway:
         accounts: the people; there once ``start`` returned.
         addresses: host and port of each listener, the real port where 0 was asked for.
         metrics_address: of the metrics listener; None when there is none.
+        reloader: takes over another configuration; None when there is no file to read.
     """
 
     state: State
@@ -115,9 +109,8 @@ class Gateway:
         self.config = config
         self.addresses: list[Address] = []
         self.metrics_address: Address | None = None
+        self.reloader: Reloader | None = None
         self._around = around or Surroundings()
-        self._started_with = config
-        self._reloading = asyncio.Lock()
         self._listener: Listener | None = None
         self._left = False
         self._hurry = asyncio.Event()
@@ -180,60 +173,6 @@ class Gateway:
         """Return the client connections of the main listeners."""
         return self._listener.server.connections if self._listener is not None else []
 
-    # --- another configuration ----------------------------------------------------
-
-    async def reload(self) -> dict[str, Any]:
-        """Read the configuration again and go on with it; running calls keep theirs.
-
-        Returns:
-            ``ok``; of a refused one ``problems``, and nothing has changed; of another
-            ``needs_restart`` (keys whose new value waits for the next start), ``warnings``
-            and the number of ``models``.
-        """
-        read = self._around.read
-        assert read is not None
-        async with self._reloading:
-            self._around.notifier.reloading()
-            try:
-                config, setup = await asyncio.to_thread(_read, read)
-                problems = await self._lost_plans(config)
-            except ConfigError as error:
-                problems = [str(each) for each in error.problems]
-            answer = {"ok": False, "problems": problems} if problems else self._take(config, setup)
-            self.state.metrics.config_reload_successful = int(not problems)
-            name = "reload_refused" if problems else "reloaded"
-            self.state.log.event(self._clock.unix(), name, **answer)
-            self._around.notifier.ready()
-            return answer
-
-    def _take(self, config: Config, setup: Setup) -> dict[str, Any]:
-        """Go on with another configuration, at once: nothing is awaited here."""
-        state = self.state
-        self.config = config
-        state.setup = setup
-        state.admission.replace_catalog(config.catalog, contact=config.server.contact)
-        state.health.keep(config.catalog)
-        state.bodies.limit = config.limits.max_body_bytes_in_flight
-        state.log.mode = config.log.requests
-        logging.getLogger().setLevel(config.log.level.upper())
-        self.accounts.max_keys = config.limits.max_keys_per_account
-        return {
-            "ok": True,
-            "needs_restart": needs_restart(self._started_with, config),
-            "warnings": [str(each) for each in config.warnings],
-            "models": len(config.catalog.models),
-        }
-
-    async def _lost_plans(self, config: Config) -> list[str]:
-        """Return what is wrong with a file that has not all plans of active accounts."""
-        plans = [each.plan for each in await self.accounts.list_accounts() if each.active]
-        lost = Counter(each for each in plans if each not in config.catalog.plans)
-        return [
-            f"{config.name}: the plan '{plan}' is missing, and active accounts have it: {count};"
-            " keep it until they have another (users set-plan)"
-            for plan, count in lost.items()
-        ]
-
     # --- building -----------------------------------------------------------------
 
     async def _open(self, stack: AsyncExitStack) -> None:
@@ -270,6 +209,11 @@ class Gateway:
         stack.callback(self.state.log.close)
         stack.callback(self.state.deadlines.stop)
         await self._listen(stack)
+        read = self._around.read
+        if read is not None:
+            self.reloader = Reloader(
+                self.state, self.accounts, config, read, self._around.notifier, self._taken
+            )
         await self._open_control(stack, UsageReader(database))
 
     async def _open_control(self, stack: AsyncExitStack, reader: UsageReader) -> None:
@@ -299,7 +243,7 @@ class Gateway:
             end_calls,
             books,
             explain=explainer.explain,
-            reload=self.reload if self._around.read is not None else None,
+            reload=self.reloader.reload if self.reloader is not None else None,
         )
         control = ControlServer(self.config.server.state_path, people, desk)
         await control.start()
@@ -315,6 +259,12 @@ class Gateway:
         if self._hurry.is_set():
             control.patience_s = _CLOSE_S
         await control.stop()
+
+    def _taken(self, config: Config) -> None:
+        """Remember another configuration, for what is looked up when it is needed."""
+        self.config = config
+        if self._listener is not None:
+            self._listener.server.header_timeout_s = config.limits.header_timeout_s
 
     def _moment(self) -> Moment:
         clock = self._clock
@@ -385,7 +335,7 @@ class Gateway:
         descriptors = Descriptors(descriptor_limit(), self._make_room, self._tell_descriptors)
         deadlines.each_sweep(descriptors.look)
         return State(
-            setup=_setup(config),
+            setup=setup_of(config),
             admission=admission,
             upstream=upstream,
             usage=usage,
@@ -463,40 +413,3 @@ class Gateway:
         )
         self.state.deadlines.each_sweep(server.sweep)
         return server
-
-
-def _read(read: Callable[[], Config]) -> tuple[Config, Setup]:
-    config = read()
-    return config, _setup(config)
-
-
-def _setup(config: Config) -> Setup:
-    """Return what the server takes from a configuration."""
-    limits = config.limits
-    hosts = (urlsplit(each.base_url).hostname or "" for each in config.catalog.upstreams.values())
-    settings = Settings(
-        contact=config.server.contact,
-        keepalive_interval_s=config.server.keepalive_interval_s,
-        body=BodyLimits(
-            max_bytes=limits.max_body_bytes,
-            max_in_flight=limits.max_body_bytes_in_flight,
-            timeout_s=limits.body_timeout_s,
-        ),
-        max_event_bytes=limits.max_event_bytes,
-        max_json_depth=limits.max_json_depth,
-        stalled_reader_timeout_s=limits.stalled_reader_timeout_s,
-        metrics_token=config.metrics.token,
-        fail_closed=config.ledger.when_unwritable == "fail-closed",
-        hash_secret=_hash_secret(config),
-        user_agent=f"kurolproxy/{__version__}",
-        allowed_hosts=frozenset(each.lower() for each in config.server.allowed_hosts),
-        trusted_proxies=tuple(map(ip_network, config.server.trusted_proxies)),
-        failed_logins_per_minute=limits.failed_logins_per_minute,
-    )
-    return Setup(settings, config.catalog, Scrubber(config.secrets, hosts))
-
-
-def _hash_secret(config: Config) -> bytes:
-    """Key the hashes of user ids: the same after a restart, unknown to the vendors."""
-    seed = "\n".join(sorted(config.secrets)) or str(config.server.state_path)
-    return hashlib.sha256(b"kurolproxy user ids\n" + seed.encode()).digest()

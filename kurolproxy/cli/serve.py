@@ -109,10 +109,14 @@ async def _serve(config: Config, around: Surroundings) -> None:
 
 
 async def _reload_whenever(asked: asyncio.Event, gateway: Gateway) -> None:
+    assert gateway.reloader is not None
     while True:
         await asked.wait()
         asked.clear()
-        await gateway.reload()
+        try:
+            await gateway.reloader.reload()
+        except Exception:  # the outermost boundary of a reload
+            logging.getLogger(__name__).exception("the configuration could not be read again")
 
 
 def _log(gateway: Gateway, name: str, **fields: object) -> None:
