@@ -49,7 +49,7 @@ def explain(given: Path | None, *, model: str, key: str, as_json: bool) -> None:
 
 def _facts(found: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield the lines about the call, its rules and its limits."""
-    yield "call", "would be let in" if found["admitted"] else _refused(found["refusal"])
+    yield "call", "would be let in" if found["refusal"] is None else _refused(found["refusal"])
     yield "model", _model(found)
     key = found["key"]
     label = f' "{key["label"]}"' if key["label"] else ""

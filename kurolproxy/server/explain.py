@@ -66,8 +66,9 @@ class Explainer:
         Returns:
             JSON values: ``asked``; ``model`` (None: there is none, active or not); ``active``;
             ``key`` as ``people.key_facts`` has it; ``plan`` (None: the configuration has it
-            no more); ``admitted``; ``refusal`` as the client would get it; ``limits``;
-            ``targets``, in the order in which they are tried; ``attempts`` at most.
+            no more); ``admitted``; ``refusal`` as the client would get it, also when no way
+            to the model is open; ``limits``; ``targets``, in the order in which they are
+            tried; ``attempts`` at most.
 
         Raises:
             Invalid: the arguments make no sense.
@@ -82,6 +83,9 @@ class Explainer:
         model = catalog.known(question.model)
         plan = catalog.plans.get(caller.account.plan)
         refused, cap = self._rehearsed(caller, question.model, moment)
+        found = [] if model is None else self._ways(model, moment)
+        closed = self._closed(model, found, moment)
+        told = refused or closed
         return {
             "asked": question.model,
             "model": None if model is None else model.id,
@@ -89,9 +93,9 @@ class Explainer:
             "key": key_facts(caller.key, caller.account, moment.unix),
             "plan": _plan(plan, caller, model),
             "admitted": refused is None,
-            "refusal": None if refused is None else _refusal(refused),
+            "refusal": None if told is None else _refusal(told),
             "limits": {**self._limits(caller, plan, moment), "output_cap": cap},
-            "targets": [] if model is None else self._targets(model, moment),
+            "targets": [] if model is None else self._targets(model, found, moment),
             "attempts": MAX_ATTEMPTS,
         }
 
@@ -128,15 +132,23 @@ class Explainer:
 
     # --- targets ----------------------------------------------------------------------
 
-    def _targets(self, model: Model, moment: Moment) -> list[dict[str, Any]]:
-        """Return the targets, each once, in their order.
+    def _ways(self, model: Model, moment: Moment) -> list[Way]:
+        """Return the ways to a model in their order.
 
         Those of one priority stand in the order of the file: which of them comes first is
         drawn by weight for each session, ``share`` is how often.
         """
         found = ways(model, lambda: None, lambda: 1.0)
-        if self.health is not None:
-            found = self.health.order(found, moment.now)
+        return found if self.health is None else self.health.order(found, moment.now)
+
+    def _closed(self, model: Model | None, found: list[Way], moment: Moment) -> GatewayError | None:
+        """Return the error of a model to which no way is open; None: one is, or nobody knows."""
+        health = self.health
+        if health is None or model is None or any(_is_open(health, way, moment) for way in found):
+            return None
+        return health.refusal(found, model.id, moment.now)
+
+    def _targets(self, model: Model, found: list[Way], moment: Moment) -> list[dict[str, Any]]:
         grouped: dict[int, list[Way]] = {}
         for way in found:
             grouped.setdefault(id(way.target), []).append(way)
@@ -157,18 +169,17 @@ class Explainer:
             "tools_with_reasoning": target.thinks_with_tools_in,
             "max_concurrent": upstream.max_concurrent,
             "running": None if health is None else health.running(upstream),
-            "open": None if health is None else _is_open(health, found, moment),
+            "open": None if health is None else any(_is_open(health, way, moment) for way in found),
             "resting": None if health is None else _rests(health, found, moment),
         }
 
 
-def _is_open(health: Health, found: list[Way], moment: Moment) -> bool:
-    """Return whether a call would be sent to the target of these ways just now."""
-    upstream = found[0].target.upstream
-    busy = upstream.max_concurrent is not None and health.running(upstream) >= (
-        upstream.max_concurrent
-    )
-    return not busy and not all(health.resting(way, moment.now) for way in found)
+def _is_open(health: Health, way: Way, moment: Moment) -> bool:
+    """Return whether a call would be sent this way just now."""
+    upstream = way.target.upstream
+    limit = upstream.max_concurrent
+    busy = limit is not None and health.running(upstream) >= limit
+    return not busy and not health.resting(way, moment.now)
 
 
 def _rests(health: Health, found: list[Way], moment: Moment) -> list[dict[str, Any]]:
