@@ -119,9 +119,12 @@ async def read_body(
                     raise _too_large(limits)
     except web.RequestPayloadError:
         budget.give_back(size)
+        pieces.clear()
         raise BadRequest("The request body broke off or its framing is wrong.") from None
     except BaseException:
         budget.give_back(size)
+        # Who keeps the error keeps this frame.
+        pieces.clear()
         raise
     return b"".join(pieces)
 

@@ -64,7 +64,9 @@ async def attend(exchange: Exchange, story: Callable[[Exchange], Awaitable[Writt
     try:
         return await story(exchange)
     except GatewayError as error:
-        exchange.error = error
+        # With the frames that it came through it would hold itself, and the body, until the
+        # collector comes by.
+        exchange.error = error.with_traceback(None)
     except StalledReader:
         exchange.gone = True
         return hang_up(request)
