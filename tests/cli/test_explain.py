@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from kurolproxy.cli.main import main
+from kurolproxy.storage.rows import encode_row, line
 from kurolproxy.storage.usage import insert_rows
 from tests.cli.sites import Site, call, told
 from tests.storage.usage_rows import row
@@ -214,6 +215,17 @@ def test_tokens_of_the_ledger_count_without_a_gateway(here: Site) -> None:
     assert found["admitted"] is True
 
 
+def test_usage_that_a_killed_gateway_left_counts_too(here: Site) -> None:
+    key = plain(here)
+    folder = here.state_dir / "journal"
+    folder.mkdir(mode=0o700)
+    used = row("r1", account_id=1, key_id=key, charged=100_000, day=datetime.now(UTC).date())
+    (folder / f"{1:020}.log").write_bytes(line(encode_row(used), 0))
+    found = explained(here, "echo", key)
+    assert found["limits"]["tokens_used"] == 100_000
+    assert found["refusal"]["kind"] == "quota_exceeded"
+
+
 def test_words_for_people(here: Site) -> None:
     text = here.run("explain", "echo", "--key", plain(here)).stdout
     assert "call                 would be let in" in text
@@ -269,5 +281,5 @@ async def test_gateway_that_runs_tells_what_rests(
 
 
 def _vendor_url(site: Site) -> str:
-    line = next(each for each in site.config.read_text().splitlines() if "base_url" in each)
-    return line.split('"')[1]
+    found = next(each for each in site.config.read_text().splitlines() if "base_url" in each)
+    return found.split('"')[1]

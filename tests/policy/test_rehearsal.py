@@ -34,6 +34,7 @@ CASES: list[
     ("unlimited", {}, {}, nothing, Ask(10), None),
     ("cap of the plan", {"max_output_tokens": 500}, {}, nothing, Ask(10), 500),
     ("all run", {"concurrent_requests": 1}, {}, one_runs, Ask(10), "concurrency_limited"),
+    ("one is left", {"requests_per_minute": 2}, {}, one_runs, Ask(10), None),
     ("too fast", {"requests_per_minute": 1}, {}, one_runs, Ask(10), "rate_limited"),
     ("key too fast", {}, {"requests_per_minute": 1}, one_runs, Ask(10), "rate_limited"),
     ("spent", {"daily_tokens": 100}, {}, hundred_used, Ask(10, max_tokens=10), "quota_exceeded"),
