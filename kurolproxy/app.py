@@ -47,6 +47,7 @@ from kurolproxy.storage.journal import FOLDER
 from kurolproxy.storage.ledger import Ledger
 from kurolproxy.storage.lock import StateDirectory
 from kurolproxy.storage.people import People
+from kurolproxy.storage.privacy import make_private
 from kurolproxy.storage.reports import UsageReader
 from kurolproxy.storage.restoring import restore
 from kurolproxy.storage.retention import keep
@@ -179,6 +180,7 @@ class Gateway:
         config = self.config
         directory = StateDirectory(config.server.state_path).hold()
         stack.callback(directory.release)
+        mended = await asyncio.to_thread(make_private, directory.path)
         self.database = database = await Database.open(directory.database_path)
         stack.push_async_callback(database.close)
         keys = KeyTable()
@@ -201,6 +203,8 @@ class Gateway:
         stack.callback(resident.close)
         self.state = self._state(admission, usage, upstream, resident)
         self._tell_missing_plans(keys)
+        if mended:
+            self.state.log.event(self._clock.unix(), "state_made_private", files=mended)
         if ignored:
             days = ", ".join(map(str, ignored))
             self.state.log.event(self._clock.unix(), "ledger_has_later_days", ignored=days)

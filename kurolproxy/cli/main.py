@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 import click
 
 from kurolproxy import __version__
+from kurolproxy.cli.failure import Failed, Refused
 
 
 class Verb(NamedTuple):
@@ -55,7 +56,16 @@ class LazyGroup(click.Group):
         if verb is None:
             return None
         module, _, attribute = verb.where.partition(":")
-        command = getattr(import_module(f"kurolproxy.cli.{module}"), attribute)
+        try:
+            command = getattr(import_module(f"kurolproxy.cli.{module}"), attribute)
+        except ModuleNotFoundError as error:
+            missing = error.name or ""
+            if missing.partition(".")[0] == "kurolproxy":
+                raise
+            failure = Refused if cmd_name == "serve" else Failed
+            raise failure(
+                f"the installation is not whole, the module {missing} is missing: install again"
+            ) from error
         assert isinstance(command, click.Command)
         return command
 

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import resource
 import signal
 from collections.abc import Iterable
 from contextlib import suppress
+from pathlib import Path
 
 from kurolproxy.app import Gateway
 from kurolproxy.cli.failure import Failed, Refused
 from kurolproxy.server.control import SocketInUse
 from kurolproxy.storage.errors import DatabaseBusy, StorageError
 from kurolproxy.storage.lock import StateError, StateLocked
+
+# What a database needs at the least to be opened.
+_FULL_BYTES = 131_072
+_PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
 
@@ -22,17 +28,21 @@ async def start(gateway: Gateway) -> None:
     """Start a gateway, or say why not in the words and the exit code of the command line.
 
     Raises:
-        Failed: another process is in the way: trying again later may do.
+        Failed: another process is in the way, or the disk is full: the service manager tries
+            again, and serves when that has passed.
         Refused: configuration or environment must change first.
     """
     try:
         await gateway.start()
     except (StateLocked, SocketInUse, DatabaseBusy) as error:
         raise Failed(str(error)) from error
-    except (StateError, StorageError) as error:
-        raise Refused(str(error)) from error
-    except OSError as error:
-        raise PortTaken(str(error.strerror)) if taken(error) else Refused(_told(error)) from error
+    except (StateError, StorageError, OSError) as error:
+        if isinstance(error, OSError) and taken(error):
+            raise PortTaken(str(error.strerror)) from error
+        text = _told(error) if isinstance(error, OSError) else str(error)
+        if _passes(error) or _is_full(gateway.config.server.state_path):
+            raise Failed(f"{text} (this may pass: exit code 1)") from error
+        raise Refused(text) from error
 
 
 class PortTaken(Refused):
@@ -79,6 +89,26 @@ class Ending:
 
     def _note(self) -> None:
         (self.urged if self.asked.is_set() else self.asked).set()
+
+
+def _passes(error: BaseException | None) -> bool:
+    """Return whether what ended a start is something that comes and goes."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _PASSING:
+            return True
+        error = error.__cause__
+    return False
+
+
+def _is_full(path: Path) -> bool:
+    """Return whether the disk of a path takes nothing more; SQLite has many words for that."""
+    try:
+        found = os.statvfs(path)
+    except OSError:
+        return False
+    read_only = bool(found.f_flag & os.ST_RDONLY)
+    few_files = found.f_files > 0 and found.f_favail == 0
+    return not read_only and (found.f_bavail * found.f_frsize < _FULL_BYTES or few_files)
 
 
 def _told(error: OSError) -> str:

@@ -15,7 +15,8 @@ HIDDEN: Final = "***"
 # A header of one of these is a credential, whatever it holds.
 _SECRET_WORDS = ("auth", "key", "token", "secret", "cookie", "credential", "password")
 _SECRET_KEYS = ("api_keys", "headers", "proxy")
-_READABLE_BY_OTHERS = 0o044
+_OPEN_TO_OTHERS = 0o066
+_CHANGED_BY_ALL = 0o002
 
 
 def is_secret_header(name: str) -> bool:
@@ -40,12 +41,18 @@ def secrets_of(upstreams: Iterable[Upstream], token: str, resolved: Resolved) ->
 
 
 def warn_of_literals(report: Report, resolved: Resolved, mode: int) -> None:
-    """Warn of each secret that is written out in a file which other users can read.
+    """Warn of each secret that is written out in a file which others can read or change.
 
     Args:
         mode: the file's permission bits.
     """
-    if not mode & _READABLE_BY_OTHERS:
+    if mode & _CHANGED_BY_ALL:
+        report.warn(
+            (),
+            f"every user of this machine can change this file (mode {mode:04o}), and so where"
+            " keys and prompts are sent: chmod o-w",
+        )
+    if not mode & _OPEN_TO_OTHERS:
         return
     for path, text in _texts(resolved.document, ()):
         if path not in resolved.fragments and _is_literal_secret(path, text):

@@ -798,8 +798,16 @@ proxy = "http://10.0.0.1"
 
 @pytest.mark.parametrize(
     ("mode", "lines"),
-    [(0o600, []), (0o611, []), (0o640, [2, 7, 8, 9]), (0o604, [2, 7, 8, 9])],
-    ids=["0600", "0611", "0640", "0604"],
+    [
+        (0o600, []),
+        (0o611, []),
+        (0o640, [2, 7, 8, 9]),
+        (0o604, [2, 7, 8, 9]),
+        (0o620, [2, 7, 8, 9]),
+        # Line 1: whoever may change the file decides where the keys are sent.
+        (0o602, [1, 2, 7, 8, 9]),
+    ],
+    ids=["0600", "0611", "0640", "0604", "0620", "0602"],
 )
 def test_literal_secret_in_a_file_that_others_can_read_is_a_warning(
     tmp_path: Path, mode: int, lines: list[int]

@@ -224,6 +224,28 @@ async def test_start_on_a_read_only_disk_is_refused_and_not_tried_again(
     assert "Traceback" not in text
 
 
+async def test_start_on_a_full_disk_fails_so_that_it_is_tried_again(
+    vendor: QuickVendor, tmp_path: Path
+) -> None:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    site = Installation(tmp_path, state=folder / "state")
+    site.configure(vendor.base_url)
+    with mounted(folder, "4m"):
+        await asyncio.to_thread(site.people)
+        full = Full(folder)
+        full.begin()
+        code, text = await site.refused()
+        full.end()
+        async with site.serving() as served:
+            answered = await served.call()
+    # No 78: the service manager starts it again until there is room.
+    assert code == 1
+    assert str(site.state_dir) in text
+    assert "Traceback" not in text
+    assert answered.ok
+
+
 def said(site: Installation) -> int:
     """Return how many lines said that usage cannot be written."""
     return sum(each.startswith("ERROR kurolproxy.storage") for each in site.errors.splitlines())
