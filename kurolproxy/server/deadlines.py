@@ -104,6 +104,9 @@ class Deadlines:
 
     def remove(self, watch: Watch) -> None:
         """Forget a watch."""
+        # What it calls holds the call and all that was read of the answer, and the call holds
+        # the watch: only the collector would part them.
+        watch.ping = None
         self._watches.discard(watch)
         if self._empty is not None and not self._watches:
             self._empty.set()

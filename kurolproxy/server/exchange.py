@@ -279,6 +279,7 @@ class Exchange:
         if self.out is not None and self.out.started and self.translation is not None:
             self.out.write(self._late(self.translation, error))
             return self.out.end()
+        self.out = None
         headers = [*self.headers(), ("content-type", "application/json"), *error_headers(error)]
         unread = not self.request.content.at_eof()
         body = codec.encode_error(error, self.id)

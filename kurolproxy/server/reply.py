@@ -118,6 +118,8 @@ class ClientStream:
         if not self._keep:
             framing.append(("connection", "close"))
         parts = [head_bytes(200, self._headers() + framing)]
+        # They belong to the call, which holds us: in a ring both would wait for the collector.
+        self._headers = list
         if piece and self._chunked:
             parts += [b"%x\r\n" % len(piece), piece, b"\r\n"]
         elif piece:

@@ -21,6 +21,8 @@ async def collect(read: Read, limit: int) -> bytes:
     while piece := await read():
         size += len(piece)
         if size > limit:
+            # Who keeps the error keeps this frame, and all that it holds.
+            pieces.clear()
             raise faults.too_large()
         pieces.append(piece)
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -56,13 +56,13 @@ class FaultyUpstream:
 
     Attributes:
         requests: everything received, in order.
-        ended: the numbers of the connections that are closed.
+        open: the numbers of the connections that stand.
     """
 
     def __init__(self, modes: Mapping[str, Script]) -> None:
         self.base_url = ""
         self.requests: list[Seen] = []
-        self.ended: set[int] = set()
+        self.open: set[int] = set()
         self._modes = modes
         self._connections = count()
         self._numbers = count()
@@ -91,6 +91,7 @@ class FaultyUpstream:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        self.open.add(number)
         try:
             while await self._answer(reader, writer, number):
                 pass
@@ -98,7 +99,7 @@ class FaultyUpstream:
             pass
         finally:
             self._tasks.discard(task)
-            self.ended.add(number)
+            self.open.discard(number)
             writer.transport.abort()
 
     async def _answer(

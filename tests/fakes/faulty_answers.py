@@ -23,7 +23,7 @@ LONG_TEXT = TEXT.replace(WORDS[1], WORDS[1] + "y" * 10_000_000)
 USAGE = Figures(prompt=30, completion=12)
 EVER = 600.0
 BREATH = 0.1
-THOUGHT = 1.0
+THOUGHT = 0.6
 """How long a model thinks in silence."""
 MEGABYTE = b"x" * 1_000_000
 TURN = Turn(words=WORDS, usage=USAGE)

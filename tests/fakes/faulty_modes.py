@@ -73,9 +73,10 @@ SLOW = "504"
 CUT = "timeout"
 AS_IT_IS = "handed on"
 
-_HURRIED = "first_content_timeout_s = 0.5\nidle_timeout_s = 0.5\nanswer_timeout_s = 0.5\n"
+_HURRIED = "first_content_timeout_s = 0.3\nanswer_timeout_s = 0.3\n"
+_BREATHLESS = "first_content_timeout_s = 30\nidle_timeout_s = 0.3\nanswer_timeout_s = 0.3\n"
 # It thinks for twice as long as it may be idle.
-_PATIENT = "first_content_timeout_s = 30\nidle_timeout_s = 0.5\nanswer_timeout_s = 30\n"
+_PATIENT = "first_content_timeout_s = 30\nidle_timeout_s = 0.3\nanswer_timeout_s = 30\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +160,7 @@ def _slow_modes() -> dict[str, Mode]:
     return {
         **{name: Mode(21, each, SLOW, SLOW, limits=_HURRIED) for name, each in slow.items()},
         "thinking": _good(21, thinking, limits=_PATIENT),
-        "hang-mid": Mode(22, in_the_middle(EVER), SLOW, CUT, limits=_HURRIED),
+        "hang-mid": Mode(22, in_the_middle(EVER), SLOW, CUT, limits=_BREATHLESS),
     }
 
 

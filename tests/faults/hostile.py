@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ _HEAD = """
 [server]
 listen = "127.0.0.1:0"
 state_dir = "{state_dir}"
+{server}
 [metrics]
 listen = "127.0.0.1:0"
 [[plans]]
@@ -132,10 +133,16 @@ def some_cells(mode: str, turn: int) -> list[Cell]:
 
 
 def configuration(
-    cells: Iterable[Cell], table: Mapping[str, Mode], url: str, state_dir: Path, *, proxied: bool
+    cells: Iterable[Cell],
+    table: Mapping[str, Mode],
+    url: str,
+    state_dir: Path,
+    *,
+    proxied: bool = False,
+    server: str = "",
 ) -> str:
     """Return a configuration with an upstream and a model for each cell."""
-    text = _HEAD.format(state_dir=state_dir)
+    text = _HEAD.format(state_dir=state_dir, server=server)
     for cell in cells:
         there = refusing_url() if cell.mode == "refuse" else url
         text += _CELL.format(
@@ -188,12 +195,16 @@ class World:
             for each in cells
         }
 
-    async def _hear(self, cell: Cell) -> str:
+    async def call(self, cell: Cell) -> Got:
+        """Make the call of one cell."""
         path, body = request(cell.client, cell.model, stream=cell.stream)
         headers = {"authorization": f"Bearer {self.running.key}", **_EVIL}
         url = self.running.base_url + path
         async with self.http.post(url, json=body, headers=headers) as answer:
-            got = await received(answer)
+            return await received(answer)
+
+    async def _hear(self, cell: Cell) -> str:
+        got = await self.call(cell)
         self._look_for_leaks(cell, got)
         told = hearing(cell.client, got, self.table[cell.mode].text, stream=cell.stream)
         booked = await self._booked(got.headers["x-request-id"])
@@ -242,14 +253,29 @@ _OUTCOMES: Mapping[str, str] = {
 
 @asynccontextmanager
 async def hostile_world(
-    folder: Path, cells: Iterable[Cell], *, proxied: bool = False
+    folder: Path,
+    cells: Iterable[Cell],
+    *,
+    proxied: bool = False,
+    server: str = "",
+    limits: str | None = None,
 ) -> AsyncIterator[World]:
-    """Serve a gateway whose models are some cells."""
+    """Serve a gateway whose models are some cells.
+
+    Args:
+        proxied: the vendor is reached as a proxy.
+        server: more lines of ``[server]``.
+        limits: those of every model, in the place of its mode's.
+    """
     async with Thief() as thief:
         table = all_modes(thief)
+        if limits is not None:
+            table = {name: replace(mode, limits=limits) for name, mode in table.items()}
         scripts = {name: mode.script for name, mode in table.items()}
         async with FaultyUpstream(scripts) as vendor, aiohttp.ClientSession() as http:
-            text = configuration(cells, table, vendor.base_url, folder / "state", proxied=proxied)
+            text = configuration(
+                cells, table, vendor.base_url, folder / "state", proxied=proxied, server=server
+            )
             with (folder / "log").open("wb") as log:
                 gateway = Gateway(parse(text, "hostile.toml", {}), log_fd=log.fileno())
                 await gateway.start()
