@@ -34,6 +34,15 @@ class Written(web.StreamResponse):
         """Do nothing: the body is out."""
 
 
+class Dismissal(Written):
+    """An answer behind which the connection is closed at once: who took too long has no more."""
+
+    async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
+        """Close the connection behind what is written."""
+        request.protocol.force_close()
+        return None
+
+
 def head_bytes(status: int, headers: Headers) -> bytes:
     """Return a response head; the values hold no CR or LF (they are all ours)."""
     lines = [f"HTTP/1.1 {status} {_REASONS.get(status, '')}"]
@@ -65,6 +74,8 @@ def whole(
             transport.write(head + body)
         else:
             transport.writelines((head, body))
+    if status == HTTPStatus.REQUEST_TIMEOUT:
+        return Dismissal(status, keep_alive=False)
     return Written(status, keep_alive=keep)
 
 
