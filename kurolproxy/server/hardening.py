@@ -45,6 +45,16 @@ def check_framing(request: BaseRequest) -> None:
         raise BadRequest("Transfer-Encoding must be absent or chunked.")
 
 
+class _Few(list[Any]):
+    """Where a connection keeps its requests: a deque takes 0.6 KB more, also while it idles."""
+
+    __slots__ = ()
+
+    def popleft(self) -> Any:
+        """Take out the first."""
+        return self.pop(0)
+
+
 class GatewayProtocol(RequestHandler):
     """One client connection.
 
@@ -58,6 +68,7 @@ class GatewayProtocol(RequestHandler):
 
     def __init__(self, server: GatewayServer, **options: Any) -> None:
         super().__init__(server, **options)
+        self._messages = _Few()  # type: ignore[assignment]
         self._server = server
         self._body: StreamReader | None = None
         self._broken = False
