@@ -57,14 +57,6 @@ class MessagesScanner:
         self.emitted_bytes = 0
         self._model = model
         self._figures = Figures()
-        self._readers: Mapping[bytes, Callable[[bytes], bytes]] = {
-            b"message_start": self._start,
-            b"message_delta": self._end_seen,
-            b"message_stop": self._stop,
-            b"error": self._error,
-            b"content_block_start": self._block,
-            b"content_block_delta": self._delta,
-        }
 
     def feed(self, piece: bytes) -> bytes:
         """Look at whole frames; return what the client gets of them."""
@@ -91,8 +83,8 @@ class MessagesScanner:
         same, seen = True, 0
         for frame in frames(piece):
             seen += len(frame)
-            reader = self._readers.get(_kind(frame))
-            new = frame if reader is None else reader(frame)
+            reader = _READERS.get(_kind(frame))
+            new = frame if reader is None else reader(self, frame)
             same = same and new is frame
             out.append(new)
             if self.finished or self.failure is not None:
@@ -152,6 +144,17 @@ class MessagesScanner:
             delta = _loaded(frame).get("delta")
             self.content = isinstance(delta, dict) and _filled(delta)
         return frame
+
+
+# Of the class, not of each object: it would hold itself, and its texts, until collected.
+_READERS: Mapping[bytes, Callable[[MessagesScanner, bytes], bytes]] = {
+    b"message_start": MessagesScanner._start,
+    b"message_delta": MessagesScanner._end_seen,
+    b"message_stop": MessagesScanner._stop,
+    b"error": MessagesScanner._error,
+    b"content_block_start": MessagesScanner._block,
+    b"content_block_delta": MessagesScanner._delta,
+}
 
 
 def passed_answer(body: bytes, model: str) -> PassedAnswer:

@@ -122,19 +122,10 @@ class Assembly:
         self._stop_reason: str | None = None
         self._stop_sequence: str | None = None
         self._detail: str | None = None
-        self._readers: Mapping[str, Callable[[dict[str, Any]], None]] = {
-            "content_block_delta": self._delta,
-            "content_block_start": self._start_block,
-            "content_block_stop": self._stop_block,
-            "message_start": self._start,
-            "message_delta": self._end_seen,
-            "message_stop": self._stop,
-            "error": self._error,
-        }
 
     def knows(self, name: str) -> bool:
         """Return whether events of this name matter; "" and "message" are no names."""
-        return name in ("", "message") or name in self._readers
+        return name in ("", "message") or name in _READERS
 
     def take(self) -> list[StreamEvent]:
         """Return the events since the last call."""
@@ -146,9 +137,9 @@ class Assembly:
         kind = event.get("type")
         if not isinstance(kind, str):
             kind = name or ("error" if "error" in event else "")
-        reader = self._readers.get(kind)
+        reader = _READERS.get(kind)
         if reader is not None and not self.done:
-            reader(event)
+            reader(self, event)
 
     def more(self, event: dict[str, Any]) -> bool:
         """Take more text of the open block, the event that nearly all events are.
@@ -341,6 +332,18 @@ class Assembly:
         self._out.append(BlockEnd(block.index))
         if self._waiting:
             self._open_next()
+
+
+# Of the class, not of each object: it would hold itself, and its texts, until collected.
+_READERS: Mapping[str, Callable[[Assembly, dict[str, Any]], None]] = {
+    "content_block_delta": Assembly._delta,
+    "content_block_start": Assembly._start_block,
+    "content_block_stop": Assembly._stop_block,
+    "message_start": Assembly._start,
+    "message_delta": Assembly._end_seen,
+    "message_stop": Assembly._stop,
+    "error": Assembly._error,
+}
 
 
 class MessagesDecoder:

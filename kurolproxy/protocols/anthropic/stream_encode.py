@@ -82,18 +82,6 @@ class MessagesEncoder:
         # The bare input of a custom tool: it goes out wrapped, in one piece.
         self._bare: list[str] | None = None
         self._usage: Usage | None = None
-        self._writers: Mapping[type, Callable[[Any], bytes]] = {
-            Start: self._start,
-            BlockStart: self._block_start,
-            Delta: self._delta,
-            Sealed: self._sealed,
-            Cited: self._cited,
-            BlockEnd: self._block_end,
-            UsageSeen: self._usage_seen,
-            Finish: self._finish,
-            # The caller says it by ``error``, in words that are fit to be seen.
-            Failure: lambda _event: b"",
-        }
 
     def encode(self, events: Iterable[StreamEvent]) -> bytes:
         """Return the frames for ``events``."""
@@ -103,7 +91,7 @@ class MessagesEncoder:
             if type(event) is Delta and self._head is not None:
                 out.append(self._head + wire.quote(event.text) + b"}}\n\n")
             else:
-                out.append(self._writers[type(event)](event))
+                out.append(_WRITERS[type(event)](self, event))
         return b"".join(out)
 
     def error(self, error: GatewayError, request_id: str) -> bytes:
@@ -225,6 +213,21 @@ class MessagesEncoder:
         given = dump(tool_input("".join(self._bare), custom=True)).decode()
         self._bare = None
         return self._delta_head(_DELTAS["tool"]) + wire.quote(given) + b"}}\n\n"
+
+
+# Of the class, not of each object: it would hold itself, and its texts, until collected.
+_WRITERS: Mapping[type, Callable[[MessagesEncoder, Any], bytes]] = {
+    Start: MessagesEncoder._start,
+    BlockStart: MessagesEncoder._block_start,
+    Delta: MessagesEncoder._delta,
+    Sealed: MessagesEncoder._sealed,
+    Cited: MessagesEncoder._cited,
+    BlockEnd: MessagesEncoder._block_end,
+    UsageSeen: MessagesEncoder._usage_seen,
+    Finish: MessagesEncoder._finish,
+    # The caller says it by ``error``, in words that are fit to be seen.
+    Failure: lambda _self, _event: b"",
+}
 
 
 def _frame(name: str, fields: dict[str, Any]) -> bytes:

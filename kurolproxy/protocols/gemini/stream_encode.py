@@ -51,6 +51,7 @@ class GeminiEncoder:
 
     _OPEN: ClassVar[bytes] = b"data: "
     _SHUT: ClassVar[bytes] = b"\n\n"
+    _END: ClassVar[bytes] = b""
 
     def __init__(self, answer: AnswerContext) -> None:
         self._answer = answer
@@ -69,18 +70,6 @@ class GeminiEncoder:
         self._odd: tuple[ToolHead, str] | None = None
         self._sources = SourceWriter()
         self._usage: Usage | None = None
-        self._writers: Mapping[type, Callable[[Any], bytes]] = {
-            Start: _nothing,
-            BlockStart: self._block_start,
-            Delta: self._delta,
-            Sealed: self._sealed,
-            Cited: self._cited,
-            BlockEnd: self._block_end,
-            UsageSeen: self._usage_seen,
-            Finish: self._finish,
-            # The caller says it by ``error``, in words that are fit to be seen.
-            Failure: _nothing,
-        }
 
     def encode(self, events: Iterable[StreamEvent]) -> bytes:
         """Return the frames for ``events``."""
@@ -92,7 +81,7 @@ class GeminiEncoder:
                 self._texts.append(text)
                 out.append(self._piece[0] + wire.quote(text) + self._piece[1])
             else:
-                out.append(self._writers[type(event)](event))
+                out.append(_WRITERS[type(event)](self, event))
         return b"".join(out)
 
     def error(self, error: GatewayError, request_id: str) -> bytes:
@@ -169,7 +158,22 @@ class GeminiEncoder:
         odd = b"" if event.reason == "length" else self._odd_call()
         part = b'{"text":""%b}' % self._carrier.take()
         last = self._envelope.last(part, event, self._usage, self._sources)
-        return odd + self._OPEN + last + self._SHUT
+        return odd + self._OPEN + last + self._SHUT + self._END
+
+
+# Of the class, not of each object: it would hold itself, and its texts, until collected.
+_WRITERS: Mapping[type, Callable[[GeminiEncoder, Any], bytes]] = {
+    Start: lambda _self, _event: b"",
+    BlockStart: GeminiEncoder._block_start,
+    Delta: GeminiEncoder._delta,
+    Sealed: GeminiEncoder._sealed,
+    Cited: GeminiEncoder._cited,
+    BlockEnd: GeminiEncoder._block_end,
+    UsageSeen: GeminiEncoder._usage_seen,
+    Finish: GeminiEncoder._finish,
+    # The caller says it by ``error``, in words that are fit to be seen.
+    Failure: lambda _self, _event: b"",
+}
 
 
 class GeminiArrayEncoder(GeminiEncoder):
@@ -177,6 +181,7 @@ class GeminiArrayEncoder(GeminiEncoder):
 
     _OPEN = b","
     _SHUT = b""
+    _END = b"]"
 
     def __init__(self, answer: AnswerContext) -> None:
         super().__init__(answer)
@@ -196,9 +201,6 @@ class GeminiArrayEncoder(GeminiEncoder):
         self._begun = True
         return b"[" + out[1:]
 
-    def _finish(self, event: Finish) -> bytes:
-        return super()._finish(event) + b"]"
-
 
 def array_error(error: GatewayError, request_id: str, *, begun: bool) -> bytes:
     """Return an error as the last element of an array, and its end.
@@ -207,7 +209,3 @@ def array_error(error: GatewayError, request_id: str, *, begun: bool) -> bytes:
         begun: elements went out before.
     """
     return b"%b%b]" % (b"," if begun else b"[", encode_error(error, request_id))
-
-
-def _nothing(_event: StreamEvent) -> bytes:
-    return b""

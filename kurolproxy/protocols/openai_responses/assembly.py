@@ -78,25 +78,10 @@ class Assembly:
         self._begun = False
         self._called = False
         self._items = Items(self._line)
-        self._readers: Mapping[str, Callable[[str, dict[str, Any]], None]] = {
-            **dict.fromkeys(DELTAS, self._delta),
-            **dict.fromkeys(DONE, self._piece_done),
-            **dict.fromkeys(TERMINALS, self._terminal),
-            "response.created": self._created,
-            "response.queued": self._created,
-            "response.in_progress": self._created,
-            "response.output_item.added": self._added,
-            "response.output_item.done": self._item_done,
-            "response.content_part.done": self._part_done,
-            "response.output_text.annotation.added": self._cited,
-            "error": self._error,
-        }
-        # These say how the answer is called.
-        self._unbegun = (self._created, self._terminal, self._error)
 
     def knows(self, name: str) -> bool:
         """Return whether events of this name matter; "" and "message" are no names."""
-        return name in ("", "message") or name in self._readers
+        return name in ("", "message") or name in _READERS
 
     def take(self) -> list[StreamEvent]:
         """Return the events since the last call."""
@@ -108,13 +93,13 @@ class Assembly:
         kind = event.get("type")
         if not isinstance(kind, str):
             kind = name or ("error" if "error" in event else "")
-        reader = self._readers.get(kind)
+        reader = _READERS.get(kind)
         self.touched = None
         if reader is None or self.done:
             return
-        if reader not in self._unbegun:
+        if reader not in _UNBEGUN:
             self._begin()
-        reader(kind, event)
+        reader(self, kind, event)
 
     def more(self, block: Block, text: str) -> bool:
         """Take more text of a block, which nearly all events are.
@@ -409,3 +394,21 @@ class Assembly:
         block.tool = ToolHead(call_id, name, head.kind, words(told, "namespace") or None)
         self._called = True
         self._line.advance()
+
+
+# Of the class, not of each object: it would hold itself, and its texts, until collected.
+_READERS: Mapping[str, Callable[[Assembly, str, dict[str, Any]], None]] = {
+    **dict.fromkeys(DELTAS, Assembly._delta),
+    **dict.fromkeys(DONE, Assembly._piece_done),
+    **dict.fromkeys(TERMINALS, Assembly._terminal),
+    "response.created": Assembly._created,
+    "response.queued": Assembly._created,
+    "response.in_progress": Assembly._created,
+    "response.output_item.added": Assembly._added,
+    "response.output_item.done": Assembly._item_done,
+    "response.content_part.done": Assembly._part_done,
+    "response.output_text.annotation.added": Assembly._cited,
+    "error": Assembly._error,
+}
+# These say how the answer is called.
+_UNBEGUN = (Assembly._created, Assembly._terminal, Assembly._error)

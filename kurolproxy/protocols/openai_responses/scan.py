@@ -69,18 +69,6 @@ class ResponsesScanner:
         # What an error of ours needs to go on where the upstream stopped.
         self._id = ""
         self._last = b""
-        self._readers: Mapping[bytes, Callable[[bytes], bytes]] = {
-            b"response.created": self._begun,
-            b"response.queued": self._begun,
-            b"response.in_progress": self._begun,
-            b"response.completed": self._end_seen,
-            b"response.incomplete": self._end_seen,
-            b"response.failed": self._failed,
-            b"response.cancelled": self._failed,
-            b"response.output_item.added": self._item,
-            b"response.output_item.done": self._item,
-            b"error": self._failed,
-        }
 
     def feed(self, piece: bytes) -> bytes:
         """Look at whole frames; return what the client gets of them."""
@@ -113,8 +101,8 @@ class ResponsesScanner:
         same, seen = True, 0
         for frame in frames(piece):
             seen += len(frame)
-            reader = self._readers.get(_kind(frame))
-            new = frame if reader is None else reader(frame)
+            reader = _READERS.get(_kind(frame))
+            new = frame if reader is None else reader(self, frame)
             self._count(new)
             same = same and new is frame
             out.append(new)
@@ -168,6 +156,21 @@ class ResponsesScanner:
             words = plain_words(read_frame(frame)[1])
         self.failure = words or _SILENT_ERROR
         return b""
+
+
+# Of the class, not of each object: it would hold itself, and its texts, until collected.
+_READERS: Mapping[bytes, Callable[[ResponsesScanner, bytes], bytes]] = {
+    b"response.created": ResponsesScanner._begun,
+    b"response.queued": ResponsesScanner._begun,
+    b"response.in_progress": ResponsesScanner._begun,
+    b"response.completed": ResponsesScanner._end_seen,
+    b"response.incomplete": ResponsesScanner._end_seen,
+    b"response.failed": ResponsesScanner._failed,
+    b"response.cancelled": ResponsesScanner._failed,
+    b"response.output_item.added": ResponsesScanner._item,
+    b"response.output_item.done": ResponsesScanner._item,
+    b"error": ResponsesScanner._failed,
+}
 
 
 def passed_answer(body: bytes, model: str) -> PassedAnswer:

@@ -46,25 +46,13 @@ class ResponsesEncoder:
         sequence: the number of the next event.
     """
 
-    __slots__ = ("_begun", "_envelope", "_usage", "_writer", "_writers")
+    __slots__ = ("_begun", "_envelope", "_usage", "_writer")
 
     def __init__(self, answer: AnswerContext, id_: str = "", sequence: int = 0) -> None:
         self._begun = bool(id_)
         self._envelope = Envelope(answer, id_ or answer.new_id(RESPONSE_ID))
         self._writer = ItemWriter(answer, sequence)
         self._usage: Usage | None = None
-        writer = self._writer
-        self._writers: Mapping[type, Callable[[Any], bytes]] = {
-            Start: self._start,
-            BlockStart: writer.start,
-            Sealed: lambda event: writer.sealed(event.seal),
-            Cited: self._cited,
-            BlockEnd: lambda _event: writer.end(),
-            UsageSeen: self._usage_seen,
-            Finish: self._finish,
-            # The caller says it by ``error``, in words that are fit to be seen.
-            Failure: lambda _event: b"",
-        }
 
     def encode(self, events: Iterable[StreamEvent]) -> bytes:
         """Return the frames for ``events``."""
@@ -74,7 +62,7 @@ class ResponsesEncoder:
             if type(event) is Delta:
                 out.append(delta(event.text))
             else:
-                out.append(self._writers[type(event)](event))
+                out.append(_WRITERS[type(event)](self, event))
         return b"".join(out)
 
     def error(self, error: GatewayError, request_id: str) -> bytes:
@@ -120,3 +108,17 @@ class ResponsesEncoder:
             status, self._writer.items, reason=reason, usage=write_usage(self._usage)
         )
         return out + self._writer.frame(b"response." + status, b'"response":' + response)
+
+
+# Of the class, not of each object: it would hold itself, and its texts, until collected.
+_WRITERS: Mapping[type, Callable[[ResponsesEncoder, Any], bytes]] = {
+    Start: ResponsesEncoder._start,
+    BlockStart: lambda self, event: self._writer.start(event),
+    Sealed: lambda self, event: self._writer.sealed(event.seal),
+    Cited: ResponsesEncoder._cited,
+    BlockEnd: lambda self, _event: self._writer.end(),
+    UsageSeen: ResponsesEncoder._usage_seen,
+    Finish: ResponsesEncoder._finish,
+    # The caller says it by ``error``, in words that are fit to be seen.
+    Failure: lambda _self, _event: b"",
+}

@@ -23,7 +23,7 @@ from kurolproxy.ir import (
 )
 from kurolproxy.protocols import wire
 from kurolproxy.protocols.folding import fold
-from kurolproxy.protocols.openai_responses.assembly import Assembly
+from kurolproxy.protocols.openai_responses.assembly import _READERS, Assembly
 from kurolproxy.protocols.openai_responses.codec import CODEC
 from kurolproxy.protocols.openai_responses.quick import Lesson
 from kurolproxy.sse import read_frame
@@ -429,7 +429,7 @@ _SHAPES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_WORDS, inner),
     max_leaves=14,
 )
-_EVENTS = st.sampled_from(sorted(Assembly(context())._readers))
+_EVENTS = st.sampled_from(sorted(_READERS))
 
 
 @given(st.lists(st.tuples(_EVENTS, st.dictionaries(_WORDS, _SHAPES)), max_size=6))
