@@ -12,7 +12,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 
-_STATUS_INTERVAL_S = 2.0
+_STATUS_INTERVAL_S = 1.0
 _MICROSECONDS = 1_000_000
 
 

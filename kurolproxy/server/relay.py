@@ -61,10 +61,14 @@ async def written_out(exchange: Exchange) -> None:
     request = exchange.request
     if request.protocol is None or not request.protocol.writing_paused:
         return
-    with Limit(exchange.watch, StalledReader):
-        stalled = exchange.setup.settings.stalled_reader_timeout_s
-        exchange.watch.deadline = asyncio.get_running_loop().time() + stalled
-        await request.writer.drain()
+    try:
+        with Limit(exchange.watch, StalledReader):
+            stalled = exchange.setup.settings.stalled_reader_timeout_s
+            exchange.watch.deadline = asyncio.get_running_loop().time() + stalled
+            await request.writer.drain()
+    except GatewayError:
+        # The gateway leaves, or the key was revoked: no error may follow a whole answer.
+        raise StalledReader from None
 
 
 class Relay:

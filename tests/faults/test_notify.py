@@ -74,7 +74,7 @@ def manager(request: pytest.FixtureRequest) -> Iterator[Manager]:
 async def test_life_of_the_process_is_told(
     manager: Manager, site: Installation, vendor: QuickVendor
 ) -> None:
-    vendor.scripts["paced"] = stalled(2.0)
+    vendor.scripts["paced"] = stalled(2.5)
     async with site.serving(NOTIFY_SOCKET=manager.address, WATCHDOG_USEC="600000") as served:
         assert "STATUS=serving, 0 streams, 0 calls" in await manager.told("READY=1")
         streams = await Streams.open(served, 4)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from contextlib import suppress
 
 import aiohttp
 import pytest
 
 from tests.conftest import Starter, soon, toml
-from tests.fakes.answers import stream_answer
+from tests.fakes.answers import Answer, chat_answer, stream_answer
 from tests.fakes.upstream import FakeUpstream
 from tests.server.test_stream_life import CHAT, ask, begin, sent, words
 
@@ -46,3 +48,28 @@ async def test_metrics_listener_answers_probes_to_the_end(
         assert (got.status, word in await got.text()) == (status, True)
     with pytest.raises(aiohttp.ClientConnectorError):
         await http.get(running.base_url + path)
+
+
+async def test_nothing_follows_an_answer_that_is_whole_but_not_read_yet(
+    start: Starter, fake: FakeUpstream
+) -> None:
+    running = await start(toml(fake.base_url, server="drain_timeout_s = 0.3"))
+    big = json.loads(chat_answer().steps[0])  # type: ignore[arg-type]
+    big["choices"][0]["message"]["content"] = "y" * 20_000_000
+    fake.answer(Answer((json.dumps(big).encode(),), content_type="application/json"))
+    host, port = running.gateway.addresses[0]
+    body = json.dumps(sent("c-model", stream=False)).encode()
+    reader, writer = await asyncio.open_connection(host, port, limit=1_024)
+    head = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {running.key}\r\n"
+    writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+    await fake.received(1)
+    await soon(lambda: running.gateway.state.admission.running == 0, within_s=10)
+    leaving = asyncio.create_task(running.gateway.leave(asyncio.Event()))
+    await soon(lambda: running.gateway.state.metrics.calls_ended_by_shutdown == 1)
+    got = b""
+    with suppress(ConnectionResetError):
+        while piece := await reader.read(1 << 20):
+            got += piece
+    await leaving
+    writer.close()
+    assert (got[:12], got.count(b"HTTP/1.1 ")) == (b"HTTP/1.1 200", 1)
