@@ -22,6 +22,7 @@ from kurolproxy.upstream.pieces import collect
 _MAX_HEAD = 65_536
 _MAX_UNREAD = 65_536
 _MAX_TAIL = 65_536
+_FLOOD = 131_072  # bytes of one read: there is more where they came from
 _SWITCHING = 101
 _EMPTY_STATUS = (204, 304)
 _KEPT = {
@@ -177,6 +178,11 @@ class StreamedAnswer:
 
     # --- for the connection -------------------------------------------------------
 
+    @property
+    def behind(self) -> bool:
+        """Whether so much was not read yet that no more may come."""
+        return self._unread > _MAX_UNREAD
+
     def add(self, piece: bytes) -> bool:
         """Take a piece from the network; False: do not read on for now."""
         take = self._take
@@ -184,7 +190,7 @@ class StreamedAnswer:
             self._pieces.append(piece)
             self._unread += len(piece)
             self.wake()
-            return self._unread <= _MAX_UNREAD
+            return not self.behind
         try:
             more = take(piece)
         except Exception as error:  # raised again where ``pipe`` is awaited
@@ -366,8 +372,17 @@ class Connection(asyncio.Protocol):
                 self._transport.pause_reading()
             elif answer.whole:
                 answer.wake()
+            elif len(piece) >= _FLOOD and self.is_open():
+                # The loop would read on, up to 8 MiB in one turn, and nobody else be served.
+                assert self._transport is not None
+                self._transport.pause_reading()
+                self._loop.call_soon(self._read_on, answer)
         if answer.whole:
             self._give_back()
+
+    def _read_on(self, answer: StreamedAnswer) -> None:
+        if not answer.behind:
+            self.go_on(answer)
 
     def eof_received(self) -> None:
         """The other side sends nothing more; ``connection_lost`` follows."""
