@@ -157,6 +157,13 @@ class Connection:
             with suppress(OSError):
                 await writer.wait_closed()
 
+    async def closed(self) -> float:
+        """Wait until the other side ends it; return when, in the clock of the loop."""
+        assert self._streams is not None
+        with suppress(OSError):
+            await self._streams[0].read()
+        return asyncio.get_running_loop().time()
+
     async def send(self, request: bytes) -> None:
         """Send a request, or a part of one; nothing is read."""
         if self._streams is None:

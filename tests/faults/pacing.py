@@ -16,7 +16,7 @@ _EVENT = (
     b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":'
     b'[{"index":0,"delta":{"content":"%.6f;"},"finish_reason":null}]}\n\n'
 )
-_LAST = (
+LAST = (
     b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":'
     b'[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,'
     b'"completion_tokens":2,"total_tokens":11}}\n\ndata: [DONE]\n\n'
@@ -57,7 +57,7 @@ class PacedVendor:
     def end(self) -> None:
         """End all streams as they should."""
         for each in self.open:
-            each.write(chunked(_LAST) + END)
+            each.write(chunked(LAST) + END)
         self.open.clear()
 
     def _tick(self) -> None:
