@@ -5,24 +5,18 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.fakes.answers import SECRET
-from tests.fakes.faulty import FaultyUpstream, Thief
-from tests.fakes.faulty_answers import TOKEN
+from tests.faults.attacker import WRONG, Attacker, told
 from tests.faults.conftest import Tell
-from tests.faults.hostile import Cell, all_modes, configuration, every_cell, some_cells
 from tests.faults.load import Connection, Kind
 from tests.faults.resources import MIB, taken
 from tests.faults.serving import PASSED, SLOW, Installation, Serving, rounds, seen
 from tests.faults.vendor import QuickVendor, stalled
-from tests.server.families import FAMILIES, request
+from tests.server.families import FAMILIES
 
 # The long form takes the limits that are the defaults.
 HEAD_S = rounds(1.0, 10.0)
@@ -40,75 +34,7 @@ NAMES = rounds(400, 10_000)
 CHUNKS = 200_000
 BOMBS, BOMB = rounds((5, 32 * MIB), (20, 100 * MIB))
 LIVEZ = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
-WRONG = "sk-kurol-" + "w" * 43
 JSON_CALL = {"model": PASSED, "messages": [{"role": "user", "content": "Hi!"}]}
-
-
-@dataclass(slots=True)
-class Attacker:
-    """Raw connections to a gateway.
-
-    Attributes:
-        figures: what is told of a case beside its result.
-    """
-
-    served: Serving
-    key: str
-    figures: dict[str, str]
-
-    async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Open a connection."""
-        parts = urlsplit(self.served.base_url)
-        return await asyncio.open_connection(parts.hostname, parts.port)
-
-    def post(self, *fields: str, key: str | None = None) -> bytes:
-        """Return the head of a Chat call."""
-        lines = [
-            "POST /v1/chat/completions HTTP/1.1",
-            "Host: x",
-            f"Authorization: Bearer {self.key if key is None else key}",
-            *fields,
-        ]
-        return "\r\n".join(lines).encode() + b"\r\n\r\n"
-
-    async def talk(self, sent: bytes, within_s: float = 60.0) -> bytes:
-        """Send bytes; return all that comes up to the end of the connection."""
-        reader, writer = await self.open()
-        try:
-            async with asyncio.timeout(within_s):
-                writer.write(sent)
-                return await reader.read()
-        finally:
-            writer.close()
-
-    async def drip(self, pieces: Iterator[bytes], pause_s: float) -> tuple[bytes, float]:
-        """Send pieces until the other side ends; return what it said, and after how long."""
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        reader, writer = await self.open()
-
-        async def send() -> None:
-            with suppress(ConnectionError):
-                for piece in pieces:
-                    writer.write(piece)
-                    await writer.drain()
-                    await asyncio.sleep(pause_s)
-
-        sending = asyncio.create_task(send())
-        try:
-            got = b""
-            with suppress(ConnectionResetError):
-                got = await asyncio.wait_for(reader.read(), 600)
-            return got, loop.time() - began
-        finally:
-            sending.cancel()
-            writer.close()
-
-
-def told(got: bytes) -> str:
-    """Return the statuses of all answers, in order."""
-    statuses = [each[:3].decode() for each in got.split(b"HTTP/1.1 ")[1:]]
-    return " ".join(statuses) or "nothing"
 
 
 Case = Callable[[Attacker], Awaitable[str]]
@@ -259,7 +185,7 @@ async def test_each_misbehaviour_has_its_answer(
 ) -> None:
     site.configure(vendor.base_url, limits=LIMITS)
     async with site.serving() as served:
-        attacker = Attacker(served, site.secret, {})
+        attacker = Attacker(served, site.secret)
         # All at once: none of them may hold up another.
         values = await asyncio.gather(*(case(attacker) for case, _ in CASES.values()))
         assert (await served.call()).ok
@@ -323,7 +249,7 @@ async def test_guesser_waits_and_the_owner_of_a_key_does_not(
 async def test_compressed_bombs_are_not_opened(site: Installation, tell: Tell) -> None:
     bomb = gzip.compress(b" " * BOMB)
     async with site.serving() as served:
-        attacker = Attacker(served, site.secret, {})
+        attacker = Attacker(served, site.secret)
         fields = ("Content-Encoding: gzip", f"Content-Length: {len(bomb)}", "Connection: close")
         sent = attacker.post(*fields) + bomb
         assert told(await attacker.talk(sent)) == "415"
@@ -341,7 +267,7 @@ async def test_very_many_small_chunks_cost_less_than_a_second(
     body = json.dumps(JSON_CALL).encode().ljust(CHUNKS)
     chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
     async with site.serving() as served:
-        attacker = Attacker(served, site.secret, {})
+        attacker = Attacker(served, site.secret)
         cpu_s = taken(served.process.pid).cpu_s
         head = attacker.post("Transfer-Encoding: chunked", "Connection: close")
         assert told(await attacker.talk(head + chunks)) == "200"
@@ -376,117 +302,3 @@ async def test_made_up_names_make_no_metric_lines(site: Installation, tell: Tell
     tell(f"{share * 16} names and as many paths: {before} lines before, {after} after")
     tell(f"{grown / MIB:.1f} MiB more in memory")
     assert after == before
-
-
-# --- secrets --------------------------------------------------------------------------------
-
-
-async def _speak_with_keys(attacker: Attacker) -> list[bytes]:
-    """Say keys wherever they do not belong; return all answers."""
-    key, close = attacker.key, "Connection: close"
-    bearer = f"Authorization: Bearer {key}"
-    gets = [
-        f"GET /v1/models?key={key} HTTP/1.1\r\nHost: x\r\n{close}\r\n\r\n",
-        f"GET /v1/chat/completions?key={key} HTTP/1.1\r\nHost: x\r\n{close}\r\n\r\n",
-        f"GET /v1/nothing?key={key} HTTP/1.1\r\nHost: x\r\n{close}\r\n\r\n",
-        f"GET /v1/models HTTP/1.1\r\nHost: x\r\n{bearer}\r\n{bearer}\r\n{close}\r\n\r\n",
-        f"GET /v1/models HTTP/1.1\r\nHost: x\r\n{bearer}\r\nbroken\r\n\r\n",
-        f"GET /v1/models HTTP/1.1\r\nHost: x\r\n{bearer}\r\nX: {'y' * 9_000}\r\n\r\n",
-        f"GET /v1/models HTTP/1.1\r\n{bearer} : \x00\r\n\r\n",
-        f"{bearer}\r\n\r\n",
-        f"TRACE / HTTP/1.1\r\nHost: x\r\n{bearer}\r\n{close}\r\n\r\n",
-        f"GET /metrics HTTP/1.1\r\nHost: x\r\n{bearer}\r\n{close}\r\n\r\n",
-        f"GET /v1/usage HTTP/1.1\r\nHost: x\r\n{bearer}\r\n{close}\r\n\r\n",
-        f"GET /v1/models/x HTTP/1.1\r\nHost: x\r\nX-Request-Id: a\r\n{bearer}\r\n{close}\r\n\r\n",
-    ]
-    bodies = [b"{", b"\xff", b"[" * 100_000, b'{"model": "x", "model": "y"}', b"{}"]
-    posts = [attacker.post(f"Content-Length: {len(body)}", close) + body for body in bodies]
-    wrong = [attacker.post("Content-Length: 2", close, key=WRONG) + b"{}"] * 40
-    return [await attacker.talk(each) for each in (*(g.encode() for g in gets), *posts, *wrong)]
-
-
-def _command_line(pid: int) -> bytes:
-    """Return what ``ps`` shows of a process."""
-    return Path(f"/proc/{pid}/cmdline").read_bytes()
-
-
-def _written(folder: Path, secrets: dict[str, str]) -> dict[str, list[str]]:
-    """Return where in the files of an installation a secret stands, but for its own file."""
-    files = [each for each in folder.rglob("*") if each.is_file() and each.suffix != ".toml"]
-    texts = {str(each.relative_to(folder)): each.read_bytes() for each in files}
-    # The log, the errors and the database were looked into.
-    assert {"log", "errors", "state/kurolproxy.db"} <= set(texts)
-    return {
-        name: [where for where, text in texts.items() if secret.encode() in text]
-        for name, secret in secrets.items()
-    }
-
-
-async def test_no_secret_stands_in_anything_that_is_written_or_answered(
-    tmp_path: Path, tell: Tell
-) -> None:
-    site = Installation(tmp_path)
-    async with Thief() as thief:
-        table = all_modes(thief)
-        names = [name for name, mode in table.items() if not mode.large]
-        turns = enumerate(names)
-        cells = [
-            cell
-            for turn, name in turns
-            for cell in rounds(some_cells(name, turn)[:1], every_cell(name))
-        ]
-        scripts = {name: mode.script for name, mode in table.items()}
-        async with FaultyUpstream(scripts) as vendor:
-            text = configuration(cells, table, vendor.base_url, site.state_dir, proxied=False)
-            site.config.write_text(text)
-            site.config.chmod(0o600)
-            await asyncio.to_thread(site.account, plan="default")
-            made = await asyncio.to_thread(site.key)
-            site.secret = str(made["key"])
-            async with site.serving() as served:
-                answers = await _call_all(served, site.secret, cells)
-                attacker = Attacker(served, site.secret, {})
-                answers += await _speak_with_keys(attacker)
-                answers.append((await served.get(served.metrics_url))[1].encode())
-                answers.append(json.dumps(await asyncio.to_thread(site.json, "status")).encode())
-                answers.append(_command_line(served.process.pid))
-                await served.written()
-                secrets = {
-                    "the user's key": site.secret,
-                    "a wrong key": WRONG,
-                    "the upstream's secret": SECRET,
-                    "the same in small letters": SECRET.lower(),
-                    "a token in an upstream's text": TOKEN,
-                }
-                living = _written(tmp_path, secrets)
-                assert await served.stop() == 0
-        assert thief.caught == 0
-    dead = _written(tmp_path, secrets)
-    answered = {
-        name: [each for each in answers if secret.encode() in each]
-        for name, secret in secrets.items()
-    }
-    found = sum(map(len, (*answered.values(), *living.values(), *dead.values())))
-    tell(
-        f"{len(cells)} failing calls, {len(answers)} answers, {len(secrets)} secrets: {found} found"
-    )
-    nowhere: dict[str, list[str]] = {name: [] for name in secrets}
-    assert answered == nowhere
-    assert living == dead == nowhere
-
-
-async def _call_all(served: Serving, key: str, cells: list[Cell]) -> list[bytes]:
-    """Make the call of every cell, some at once; return heads and bodies."""
-    dice = random.Random(len(cells))
-    order = dice.sample(cells, len(cells))
-    gate = asyncio.Semaphore(32)
-
-    async def call(cell: Cell) -> bytes:
-        path, body = request(cell.client, cell.model, stream=cell.stream)
-        data = json.dumps(body).encode()
-        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
-        head += f"Content-Length: {len(data)}\r\nConnection: close\r\n\r\n"
-        async with gate:
-            return await Attacker(served, key, {}).talk(head.encode() + data)
-
-    return list(await asyncio.gather(*(call(each) for each in order)))
