@@ -78,7 +78,7 @@ async def test_streams_end_with_their_end_mark_and_the_ledger_is_exact(
 async def test_new_request_on_a_busy_connection_is_refused_and_closes_it(
     site: Installation, vendor: QuickVendor
 ) -> None:
-    vendor.scripts["paced"] = stalled(1.0)
+    vendor.scripts["paced"] = stalled(0.6)
     async with site.serving() as served:
         streams = await Streams.open(served, 4)
         await told_to(served, signal.SIGTERM, "stopping")
@@ -146,7 +146,7 @@ async def test_second_signal_ends_it_at_once_and_loses_nothing(
 async def test_calls_are_served_while_a_load_balancer_has_yet_to_notice(
     site: Installation, vendor: QuickVendor
 ) -> None:
-    site.configure(vendor.base_url, server="drain_delay_s = 1.0")
+    site.configure(vendor.base_url, server="drain_delay_s = 0.6")
     loop = asyncio.get_running_loop()
     async with site.serving() as served:
         begun = loop.time()
@@ -156,7 +156,7 @@ async def test_calls_are_served_while_a_load_balancer_has_yet_to_notice(
         code, over = await gone(served)
     assert (ready, "draining" in text) == (503, True)
     assert (call.ok, code) == (True, 0)
-    assert over - begun >= 1.0
+    assert over - begun >= 0.6
 
 
 async def test_request_whose_body_is_still_coming_is_served(site: Installation) -> None:

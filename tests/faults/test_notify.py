@@ -15,7 +15,7 @@ import pytest
 
 from kurolproxy.server.notify import Notifier
 from tests.faults.leaving import Streams, gone, told_to
-from tests.faults.serving import Installation, seen
+from tests.faults.serving import Installation, long_form, seen
 from tests.faults.vendor import QuickVendor, stalled
 
 
@@ -100,14 +100,15 @@ async def test_life_of_the_process_is_told(
     assert kept == ["READY=1", "RELOADING=1", "READY=1", "STOPPING=1"]
 
 
+@pytest.mark.skipif(not long_form(), reason="the other test sees that the loop tells it")
 @pytest.mark.parametrize("manager", ["path"], indirect=True)
 async def test_loop_that_stands_still_is_not_alive(manager: Manager, site: Installation) -> None:
     async with site.serving(NOTIFY_SOCKET=manager.address, WATCHDOG_USEC="300000") as served:
         await manager.told("WATCHDOG=1", times=2)
         served.process.send_signal(signal.SIGSTOP)
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.1)
         count = len(manager.read())
-        await asyncio.sleep(0.8)
+        await asyncio.sleep(0.5)
         still = len(manager.read())
         served.process.send_signal(signal.SIGCONT)
         await manager.told("WATCHDOG=1", times=4)
