@@ -183,7 +183,7 @@ class Routes:
         kind = ("content-type", "text/plain; charset=utf-8")
         headers = [*id_headers(None, request_id), kind, *error_headers(error)]
         body = error.message.encode() + b"\n"
-        return whole(request, error.status, headers, body, close=not request.content.at_eof())
+        return whole(request, error.status, headers, body, close=True)
 
     def _book(self, request: BaseRequest, path: str, error: GatewayError, request_id: str) -> None:
         """Count and log a request that was refused before any call began."""

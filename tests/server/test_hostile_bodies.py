@@ -472,6 +472,14 @@ async def test_key_in_the_query_counts_on_geminis_routes_and_is_logged_nowhere(
             statuses.append((method, path, got.status))
             assert running.key not in await got.text()
     assert statuses == QUERY
+    for evil in ("%0d%0aX-Evil:%201", "%00", "%ff", "%ed%a0%80", "<script>", "x" * 5_000):
+        got = await talk(
+            running,
+            f"GET /v1/models?key={evil} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode(),
+        )
+        assert got.startswith(b"HTTP/1.1 401 ")
+        assert b"x-evil" not in got.lower()
+        assert b"script" not in got
     assert running.key not in running.lines()
     assert all(running.key not in each.path for each in fake.requests)
 
