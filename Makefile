@@ -14,7 +14,7 @@ CLIENTS := $(or $(KUROL_CLIENTS_CACHE),.cache/clients)
 # Where `make test-scale` makes its ledger, once: about 3 GB.
 SCALE := $(or $(KUROL_SCALE_CACHE),.cache/scale)
 
-.PHONY: venv demo run install install-program install-files uninstall test test-clients test-faults test-scale golden conformance lint types imports check format clean
+.PHONY: venv demo run install install-program install-files uninstall test test-clients test-faults test-scale soak golden conformance lint types imports check format clean
 
 venv: $(BIN)/.ready
 
@@ -94,6 +94,10 @@ test-clients: $(BIN)/.ready-test $(CLIENTS)/.ready
 # The long forms of the fault tests: real kills, full disks, power cuts: docs/ledger.md.
 test-faults: $(BIN)/.ready-test
 	KUROL_LONG_FAULTS=1 $(BIN)/python -m pytest tests/faults
+
+# Everything goes wrong at 100 streams for 20 minutes, and nothing may grow.
+soak: $(BIN)/.ready-test
+	KUROL_SOAK_S=$(or $(KUROL_SOAK_S),1200) $(BIN)/python -m pytest -rP tests/faults/test_soak.py
 
 $(CLIENTS)/.ready: tests/clients/package.json
 	@command -v npm >/dev/null || { echo "npm is missing: install the package npm"; exit 1; }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +18,16 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What a process takes: bytes in memory, seconds of CPU so far, open descriptors."""
+    """What a process takes: bytes in memory, seconds of CPU so far, open descriptors.
+
+    Attributes:
+        sockets: those of the descriptors that are one.
+    """
 
     resident: int
     cpu_s: float
     descriptors: int
+    sockets: int
 
 
 def taken(pid: int) -> Taken:
@@ -30,7 +37,15 @@ def taken(pid: int) -> Taken:
     fields = (folder / "stat").read_text().rpartition(")")[2].split()
     cpu = (int(fields[11]) + int(fields[12])) / _TICKS
     resident = int((folder / "statm").read_text().split()[1]) * _PAGE
-    return Taken(resident, cpu, len(list((folder / "fd").iterdir())))
+    links = list(_links(folder / "fd"))
+    return Taken(resident, cpu, len(links), sum(each.startswith("socket:") for each in links))
+
+
+def _links(folder: Path) -> Iterator[str]:
+    for each in list(folder.iterdir()):
+        # It may have been closed meanwhile.
+        with suppress(FileNotFoundError):
+            yield os.readlink(each)
 
 
 def with_descriptors(limit: int) -> tuple[str, ...]:
