@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import resource
+from typing import cast
 
 import pytest
+from yarl import URL
 
+from kurolproxy.errors import Overloaded
 from kurolproxy.server.descriptors import Descriptors, descriptor_limit
+from kurolproxy.upstream.address import Address
+from kurolproxy.upstream.connect import Dialler
+from tests.fakes.upstream import FakeUpstream
 
 
 @pytest.fixture
@@ -65,3 +73,29 @@ def test_process_without_a_limit_has_never_too_few() -> None:
     descriptors.look(0.0)
     assert (descriptors.short, descriptors.highest, events) == (False, None, [])
     assert descriptor_limit() != 0
+
+
+async def test_upstream_is_not_to_blame_when_we_have_no_descriptor_for_it(
+    fake: FakeUpstream,
+) -> None:
+    origin = Address.of(URL(fake.base_url)).origin
+    dialler = Dialler()
+    # What this needs itself is there already.
+    (await dialler.dial(origin, Hearing, 5.0)).transport.abort()
+    await asyncio.sleep(0)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(1)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+    try:
+        with pytest.raises(Overloaded, match="no room for more connections"):
+            await dialler.dial(origin, Hearing, 5.0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+class Hearing(asyncio.Protocol):
+    """A connection whose transport can be closed."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
