@@ -6,6 +6,7 @@ out the lowest number that is free, so the number of a new one says how many are
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 from collections.abc import Callable
@@ -67,9 +68,9 @@ class Descriptors:
 
 def _lowest_free(limit: int) -> int:
     try:
-        # Standard output: whoever runs us has it open.
         free = os.dup(1)
-    except OSError:
-        return limit
+    except OSError as error:
+        # Whoever started us may have closed standard output: then it is free itself.
+        return limit if error.errno in (errno.EMFILE, errno.ENFILE) else 0
     os.close(free)
     return free
