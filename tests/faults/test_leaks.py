@@ -45,14 +45,27 @@ protocols = ["openai-chat"]
 id = "refuse"
 targets = [{{ upstream = "nobody", model = "any" }}]
 """
+# Each has upstreams of its own: what lets one credential rest stops no other model.
 _MODEL = """
+[[upstreams]]
+name = "{name}-all"
+base_url = "{vendor}"
+protocols = ["openai-chat", "openai-responses", "anthropic", "gemini"]
+api_keys = ["vendor-key"]
+
+[[upstreams]]
+name = "{name}-chat"
+base_url = "{vendor}"
+protocols = ["openai-chat"]
+api_keys = ["vendor-key"]
+
 [[models]]
 id = "{name}"
-targets = [{{ upstream = "all", model = "{name}" }}]
+targets = [{{ upstream = "{name}-all", model = "{name}" }}]
 
 [[models]]
 id = "{name}-translated"
-targets = [{{ upstream = "chat", model = "{name}" }}]
+targets = [{{ upstream = "{name}-chat", model = "{name}" }}]
 """
 _REQUESTS = re.compile(r'kurol_requests_total\{.*model="([^"]*)".*outcome="([^"]*)".*\} (\S+)')
 _LIMITED = ("rate_limited", "quota_exceeded", "concurrency_limited")
@@ -151,7 +164,7 @@ async def test_nothing_is_held_after_calls_that_failed_in_every_way(
     site: Installation, vendor: QuickVendor, tell: Tell
 ) -> None:
     vendor.scripts = {**AILMENTS, "paced": paced(0.05)}
-    models = "".join(_MODEL.format(name=each) for each in AILMENTS)
+    models = "".join(_MODEL.format(name=each, vendor=vendor.base_url) for each in AILMENTS)
     models += _MODELS.format(nobody=refusing_url())
     site.configure(vendor.base_url, timeouts=_TIMEOUTS, limits=_LIMITS, extra=models)
     narrow = await asyncio.to_thread(
