@@ -40,6 +40,7 @@ class Notifier:
         self.status: Callable[[], str] = lambda: "starting"
         self._status_at = 0.0
         self._told_status = ""
+        self._leaving = False
         self._unsent: list[bytes] = []
         self._socket: socket.socket | None = None
         if address:
@@ -64,8 +65,9 @@ class Notifier:
         return cls(address, int(span) / _MICROSECONDS if watched else None)
 
     def ready(self) -> None:
-        """Say that calls are served, after a start or a reload."""
-        self._send(f"READY=1\n{self._status_line()}")
+        """Say that calls are served, after a start or a reload; a leaving one says no more."""
+        if not self._leaving:
+            self._send(f"READY=1\n{self._status_line()}")
 
     def reloading(self) -> None:
         """Say that the configuration is read again; ``ready`` ends that."""
@@ -74,6 +76,7 @@ class Notifier:
 
     def stopping(self) -> None:
         """Say that we leave."""
+        self._leaving = True
         self._send(f"STOPPING=1\n{self._status_line()}")
 
     def tick(self, now: float) -> None:

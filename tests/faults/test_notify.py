@@ -156,6 +156,15 @@ def test_nothing_is_said_where_nobody_listens(address: str) -> None:
     notifier.close()
 
 
+def test_reload_that_the_end_cuts_off_says_nothing_behind_it(manager: Manager) -> None:
+    notifier = Notifier(manager.address)
+    notifier.reloading()
+    notifier.stopping()
+    notifier.ready()
+    notifier.close()
+    assert [each.partition("\n")[0] for each in manager.read()] == ["RELOADING=1", "STOPPING=1"]
+
+
 def test_manager_that_is_gone_harms_nobody(manager: Manager) -> None:
     notifier = Notifier(manager.address, watchdog_s=0.3)
     manager.close()

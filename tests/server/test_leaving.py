@@ -73,3 +73,13 @@ async def test_nothing_follows_an_answer_that_is_whole_but_not_read_yet(
     await leaving
     writer.close()
     assert (got[:12], got.count(b"HTTP/1.1 ")) == (b"HTTP/1.1 200", 1)
+
+
+async def test_refusal_with_nothing_left_to_read_closes_the_connection_too(
+    start: Starter, fake: FakeUpstream, http: aiohttp.ClientSession
+) -> None:
+    running = await start(toml(fake.base_url))
+    running.gateway.state.draining = True
+    headers = {"authorization": f"Bearer {running.key}"}
+    async with http.post(running.base_url + CHAT, data=b"", headers=headers) as got:
+        assert (got.status, got.headers.get("connection")) == (503, "close")
