@@ -319,7 +319,7 @@ class Gateway:
             "draining": state.leaving or state.draining,
             "config": self.config.name,
             "config_last_reload_ok": bool(state.metrics.config_reload_successful),
-            "upstreams": state.health.facts(state.setup.catalog, self._clock.now()),
+            "upstreams": state.health.facts(state.setup.catalog, state.clock.now()),
         }
 
     def _state(
