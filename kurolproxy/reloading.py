@@ -89,9 +89,9 @@ class Reloader:
     def _take(self, config: Config, setup: Setup) -> dict[str, Any]:
         """Go on with another configuration, at once: nothing is awaited here."""
         state = self._state
-        state.setup = setup
+        before, state.setup = state.setup.catalog, setup
         state.admission.replace_catalog(config.catalog, contact=config.server.contact)
-        state.health.keep(config.catalog)
+        state.health.keep(config.catalog, before)
         state.bodies.limit = config.limits.max_body_bytes_in_flight
         state.log.mode = config.log.requests
         logging.getLogger().setLevel(config.log.level.upper())

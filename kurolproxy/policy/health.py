@@ -7,7 +7,11 @@ credential, the credential for this target alone, and the target.
         ``FAILURES`` times in a row within ``WINDOW_S``
     rests --> rests: its time is over, one request passes as the probe and the others stay
         away for ``PROBE_S`` more; or the probe failed
-    rests --> works: any answer came
+    rests --> works: an answer came to what was asked since it rests
+
+What one account alone met may be about its requests (a prompt that the vendor's filter refuses,
+a schema that its server fails on): that lets a way rest for this account, and for all of them
+when another one meets the same.
 
 Nothing runs by itself: time is handed in, and a rest that is over shows when it is looked at.
 """
@@ -15,9 +19,9 @@ Nothing runs by itself: time is handed in, and a rest that is over shows when it
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from kurolproxy.errors import Blame, Overloaded
@@ -39,6 +43,8 @@ SLOW_S: Final = 30.0
 AVOIDED_S: Final = 60.0
 """... for so long."""
 _LONGEST_HINT_S: Final = 60.0
+# So many failures of a row have to be others' before it is more than one account's.
+_OTHERS: Final = 3
 
 Part = Literal["credential", "access", "target"]
 _PARTS: Final[tuple[Part, ...]] = ("credential", "access", "target")
@@ -55,12 +61,14 @@ class Failed:
         why: for the operator; no foreign words, they may quote a prompt.
         waited_s: how long the attempt took.
         rest_s: the pause that the upstream asked for.
+        account: whose request it was.
     """
 
     blame: Blame
     why: str
     waited_s: float = 0.0
     rest_s: float | None = None
+    account: int = 0
 
 
 @dataclass(slots=True)
@@ -70,10 +78,20 @@ class Rest:
     Attributes:
         until: of the clock that is handed in; from then on one request may probe.
         why: for the operator.
+        since: when it began, or was found to go on.
+        account: for whom alone; None: for all.
+        probed_at: when the latest probe was let through.
     """
 
     until: float
     why: str
+    since: float
+    account: int | None = None
+    probed_at: float | None = None
+
+    def is_for(self, account: int | None) -> bool:
+        """Return whether an account's requests stay away; None asks for any account."""
+        return account is None or self.account in (None, account)
 
 
 @dataclass(slots=True)
@@ -81,11 +99,11 @@ class _Target:
     """How the latest attempts at a target went.
 
     Attributes:
-        failed: when it failed since it last answered, the latest ones.
+        failed: when, and for whom, it failed since it last answered, the latest ones.
         avoided_until: the others come first until then.
     """
 
-    failed: deque[float] = field(default_factory=lambda: deque(maxlen=FAILURES))
+    failed: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=FAILURES))
     avoided_until: float = 0.0
 
 
@@ -97,6 +115,7 @@ class Change:
         credential: its number in the file, from 1; None when there is none or all are meant.
         model: the upstream's own name; None when the credential rests for all of them.
         rests_s: for how long; None: it is used again.
+        account: for whom alone; None: for all.
     """
 
     upstream: str
@@ -105,6 +124,7 @@ class Change:
     model: str | None
     why: str
     rests_s: float | None
+    account: int | None = None
 
 
 class Health:
@@ -130,22 +150,26 @@ class Health:
             found.sort(key=lambda way: self._avoided(way, now))
         return found
 
-    def take(self, way: Way, now: float) -> bool:
+    def take(self, way: Way, now: float, account: int = 0, *, may_probe: bool = True) -> bool:
         """Begin an attempt, unless the way rests or its upstream has enough to do.
 
         Whoever takes a way ends it by ``end``. Of several that come when a rest is over
         the first is the probe.
+
+        Args:
+            account: whose request it is.
+            may_probe: False: only a way of which nothing bad is known.
         """
         upstream = way.target.upstream
         running = self._running.get(upstream.name, 0)
         if upstream.max_concurrent is not None and running >= upstream.max_concurrent:
             return False
         if self._resting:
-            rests = [rest for _, _, rest in self._rests(way)]
-            if any(now < rest.until for rest in rests):
+            rests = [rest for _, _, rest in self._rests(way) if rest.is_for(account)]
+            if (rests and not may_probe) or any(now < rest.until for rest in rests):
                 return False
             for rest in rests:
-                rest.until = now + PROBE_S
+                rest.until, rest.probed_at = now + PROBE_S, now
         self._running[upstream.name] = running + 1
         return True
 
@@ -153,9 +177,26 @@ class Health:
         """An attempt is over, however it ended."""
         self._running[way.target.upstream.name] -= 1
 
-    def refusal(self, ways: Iterable[Way], model: str, now: float) -> Overloaded:
-        """Return the error of a model to which no way is open."""
-        waits = [self._wait(way, now) for way in ways]
+    def unproven(self, way: Way, begun: float) -> None:
+        """An attempt ended without a word about the way: the next request is its probe.
+
+        Args:
+            begun: when it was taken.
+        """
+        if self._resting:
+            for _, _, rest in self._rests(way):
+                if rest.probed_at == begun and rest.until == begun + PROBE_S:
+                    rest.until = begun
+
+    def refusal(
+        self, ways: Iterable[Way], model: str, now: float, account: int | None = None
+    ) -> Overloaded:
+        """Return the error of a model to which no way is open.
+
+        Args:
+            account: for whom; None: rests of any account count.
+        """
+        waits = [self._wait(way, now, account) for way in ways]
         wait = min(waits, default=SHORTEST_PAUSE_S)
         seconds = min(max(math.ceil(wait), 1), _LONGEST_HINT_S)
         how = "have as many requests as they may" if wait <= 0 else "are resting after failures"
@@ -164,46 +205,72 @@ class Health:
 
     # --- after an attempt ---------------------------------------------------------
 
-    def answered(self, way: Way) -> None:
-        """An answer came, or the upstream judged the request: it works."""
+    def answered(self, way: Way, begun: float) -> None:
+        """An answer came, or the upstream judged the request: it works.
+
+        Args:
+            begun: when that was asked. What began to rest later rests on: of a refused
+                credential, or a pause that the vendor asked for, an older answer knows nothing.
+        """
         if self._targets:
             self._targets.pop(_target(way), None)
         if self._resting:
-            for part, key, rest in self._rests(way):
-                del self._resting[key]
-                self._tell(_change(way, part, rest.why, None))
+            for part, key, rest in list(self._rests(way)):
+                if rest.since <= begun:
+                    del self._resting[key]
+                    self._tell(_change(way, part, rest, None))
 
     def failed(self, way: Way, failure: Failed, now: float) -> None:
         """An attempt failed, and it was not the request's fault."""
         if failure.blame in _REFUSED:
-            self._rest(way, _REFUSED[failure.blame], REFUSED_S, failure.why, now)
+            # A model may be closed to one prompt or file (403, 404), a credential is so for all.
+            account = failure.account if failure.blame == "access" else None
+            self._rest(
+                way, _REFUSED[failure.blame], Rest(now + REFUSED_S, failure.why, now, account)
+            )
             return
         known = self._targets.setdefault(_target(way), _Target())
-        known.failed.append(now)
+        known.failed.append((now, failure.account))
         if failure.waited_s >= SLOW_S:
             known.avoided_until = now + AVOIDED_S
         if failure.blame in _PAUSED and failure.rest_s is not None:
             seconds = min(max(failure.rest_s, SHORTEST_PAUSE_S), LONGEST_PAUSE_S)
-            self._rest(way, _PAUSED[failure.blame], seconds, failure.why, now)
-        elif _row(known, now) or _key(way, "target") in self._resting:
-            self._rest(way, "target", PROBE_S, failure.why, now)
+            self._rest(way, _PAUSED[failure.blame], Rest(now + seconds, failure.why, now))
+            return
+        resting = self._resting.get(_key(way, "target"))
+        if resting is not None and resting.is_for(failure.account):
+            # What was asked before it rested failed before, too: it is no failed probe.
+            if now - failure.waited_s >= resting.since:
+                self._rest(way, "target", Rest(now + PROBE_S, failure.why, now, failure.account))
+        elif _row(known, now):
+            self._rest(way, "target", Rest(now + PROBE_S, failure.why, now, _whose(known)))
 
-    def _rest(self, way: Way, part: Part, seconds: float, why: str, now: float) -> None:
+    def _rest(self, way: Way, part: Part, rest: Rest) -> None:
         key = _key(way, part)
         known = self._resting.get(key)
-        if known is None:
-            self._tell(_change(way, part, why, seconds))
-        # A request that was sent before does not shorten what is known since.
-        until = max(now + seconds, known.until if known else 0.0)
-        self._resting[key] = Rest(until, why)
+        if known is not None and (known.account is None or rest.since < known.until):
+            # A request that was sent before does not shorten what is known since.
+            rest.until = max(rest.until, known.until)
+            if known.account != rest.account:
+                rest.account = None
+        if known is None or known.account != rest.account:
+            self._tell(_change(way, part, rest, rest.until - rest.since))
+        self._resting[key] = rest
 
-    def keep(self, catalog: Catalog) -> None:
-        """Forget what a reloaded configuration has no more."""
+    def keep(self, catalog: Catalog, before: Catalog | None = None) -> None:
+        """Forget what a reloaded configuration has no more, or has changed.
+
+        Args:
+            before: the one until now. An upstream that is another now (its address, its
+                headers) has shown nothing yet.
+        """
+        old = before.upstreams if before is not None else catalog.upstreams
         ways = [
             Way(target, key)
             for model in catalog.models.values()
             for target in model.targets
             for key in credentials(target.upstream)
+            if _is_same(target.upstream, old.get(target.upstream.name))
         ]
         keys = {_key(way, part) for way in ways for part in _PARTS}
         targets = {_target(way) for way in ways}
@@ -212,9 +279,14 @@ class Health:
 
     # --- what is shown ------------------------------------------------------------
 
-    def resting(self, way: Way, now: float) -> list[tuple[Part, Rest]]:
-        """Return what of a way rests now; what may be probed does no more."""
-        return [(part, rest) for part, _, rest in self._rests(way) if now < rest.until]
+    def resting(self, way: Way, now: float, account: int | None = None) -> list[tuple[Part, Rest]]:
+        """Return what of a way rests now; what may be probed does no more.
+
+        Args:
+            account: for whom; None: for any.
+        """
+        rests = ((part, rest) for part, _, rest in self._rests(way) if rest.is_for(account))
+        return [(part, rest) for part, rest in rests if now < rest.until]
 
     def running(self, upstream: Upstream) -> int:
         """Return how many requests run at an upstream."""
@@ -257,12 +329,13 @@ class Health:
                 for key in credentials(upstream):
                     way = Way(target, key)
                     for part, rest in self.resting(way, now):
-                        change = _change(way, part, rest.why, rest.until - now)
+                        change = _change(way, part, rest, rest.until - now)
                         found[_key(way, part)] = {
                             "credential": change.credential,
                             "model": change.model,
                             "why": rest.why,
                             "seconds": round(rest.until - now, 1),
+                            "account": rest.account,
                         }
         return list(found.values())
 
@@ -275,9 +348,10 @@ class Health:
             if rest is not None:
                 yield part, key, rest
 
-    def _wait(self, way: Way, now: float) -> float:
+    def _wait(self, way: Way, now: float, account: int | None) -> float:
         """Return how long a way rests; 0.0: it does not."""
-        return max((rest.until - now for _, rest in self.resting(way, now)), default=0.0)
+        rests = self.resting(way, now, account)
+        return max((rest.until - now for _, rest in rests), default=0.0)
 
     def _avoided(self, way: Way, now: float) -> bool:
         known = self._targets.get(_target(way))
@@ -285,7 +359,20 @@ class Health:
 
 
 def _row(known: _Target, now: float) -> bool:
-    return len(known.failed) == FAILURES and now - known.failed[0] <= WINDOW_S
+    return len(known.failed) == FAILURES and now - known.failed[0][0] <= WINDOW_S
+
+
+def _whose(known: _Target) -> int | None:
+    """Return the account that a row of failures is about; None: it is about all."""
+    ((account, times),) = Counter(each for _, each in known.failed).most_common(1)
+    return account if times > FAILURES - _OTHERS else None
+
+
+def _is_same(upstream: Upstream, before: Upstream | None) -> bool:
+    """Return whether an upstream answers as it did, whatever its keys and its cap are now."""
+    return before is not None and upstream == replace(
+        before, api_keys=upstream.api_keys, max_concurrent=upstream.max_concurrent
+    )
 
 
 def _target(way: Way) -> tuple[str, str]:
@@ -301,7 +388,7 @@ def _key(way: Way, part: Part) -> tuple[str, ...]:
     return part, name, model
 
 
-def _change(way: Way, part: Part, why: str, rests_s: float | None) -> Change:
+def _change(way: Way, part: Part, rest: Rest, rests_s: float | None) -> Change:
     upstream, key = way.target.upstream, way.key
     one = key is not None and part != "target" and key in upstream.api_keys
     return Change(
@@ -309,6 +396,7 @@ def _change(way: Way, part: Part, why: str, rests_s: float | None) -> Change:
         part=part,
         credential=upstream.api_keys.index(key) + 1 if one and key is not None else None,
         model=None if part == "credential" else way.target.model,
-        why=why,
+        why=rest.why,
         rests_s=rests_s,
+        account=rest.account,
     )

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from aiohttp.web import BaseRequest
 
-from kurolproxy.errors import UpstreamError, UpstreamTimeout
+from kurolproxy.errors import BadRequest, UpstreamError, UpstreamTimeout
 from kurolproxy.ir import ProtocolName
 from kurolproxy.policy.catalog import Model, Target
 from kurolproxy.policy.choice import ways
@@ -20,7 +20,7 @@ from kurolproxy.protocols.registry import CODECS
 from kurolproxy.protocols.translator import Translation
 from kurolproxy.server.deadlines import Limit
 from kurolproxy.server.exchange import Endpoint, Exchange, Named
-from kurolproxy.server.failover import session_of, spin
+from kurolproxy.server.failover import account_of, session_of, spin
 from kurolproxy.server.generate import attend, call_for, called, in_turns, translation_for
 from kurolproxy.server.reply import Written
 from kurolproxy.server.state import State
@@ -52,7 +52,7 @@ async def _count(exchange: Exchange) -> Written:
     exchange.asked = asked
     clock = state.clock
     exchange.grant = state.admission.admit_count(caller, clock.now(), clock.today())
-    exchange.asked_at = asyncio.get_running_loop().time()
+    exchange.start_asking()
     tokens = await _ask(exchange, model)
     estimate = 0
     if tokens is None:
@@ -87,12 +87,15 @@ def _asked(exchange: Exchange, counting: Counting, body: bytes) -> Generator[Non
 async def _ask(exchange: Exchange, model: Model) -> int | None:
     """Return what the first upstream that can count says, None when none of them does."""
     until = exchange.asked_at + _PATIENCE_S
-    health, clock = exchange.state.health, exchange.state.clock
+    health, now = exchange.state.health, exchange.state.clock.now
+    refused: BadRequest | None = None
     for way in ways(model, lambda: session_of(exchange), spin):
         target, key = way
         protocol = _protocol(exchange.endpoint.codec.name, target)
+        if protocol is None or asyncio.get_running_loop().time() >= until:
+            continue
         # What rests is probed by calls that somebody waits for.
-        if protocol is None or health.resting(way, clock.now()):
+        if not health.take(way, now(), account_of(exchange), may_probe=False):
             continue
         exchange.target = target
         try:
@@ -102,6 +105,12 @@ async def _ask(exchange: Exchange, model: Model) -> int | None:
         except (UpstreamError, UpstreamTimeout):
             # It cannot count, or not now.
             continue
+        except BadRequest as error:
+            refused = error
+        finally:
+            health.end(way)
+    if refused is not None:
+        raise refused
     return None
 
 

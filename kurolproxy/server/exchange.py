@@ -93,6 +93,7 @@ class Exchange:
         "asked",
         "asked_at",
         "attempt_at",
+        "begun",
         "body_size",
         "booked",
         "caller",
@@ -112,6 +113,7 @@ class Exchange:
         "rewriter",
         "settled",
         "setup",
+        "silent_since",
         "started",
         "started_unix",
         "state",
@@ -154,6 +156,9 @@ class Exchange:
         self.progress = Progress()
         self.asked_at = 0.0
         self.attempt_at = 0.0
+        # Of the state's clock, unlike the two above.
+        self.begun = 0.0
+        self.silent_since = 0.0
         self.upstream_status: int | None = None
         self.prompt_estimate = 0
         self.body_size = 0
@@ -212,10 +217,20 @@ class Exchange:
         kind = ("content-type", self.endpoint.codec.content_type)
         return [*self.headers(), kind, ("x-accel-buffering", "no")]
 
-    def begin_attempt(self, way: Way) -> None:
-        """Turn to a way to the model; the row and the limits of time are about this one now."""
+    def start_asking(self) -> None:
+        """Begin with the attempts: their time in all, and the client's silence, count from now."""
+        self.asked_at = self.silent_since = asyncio.get_running_loop().time()
+
+    def begin_attempt(self, way: Way, begun: float) -> None:
+        """Turn to a way to the model; the row and the limits of time are about this one now.
+
+        Args:
+            begun: when it was taken, of the state's clock.
+        """
         self.way = way
+        self.begun = begun
         self.target = way.target
+        self.upstream_status = None
         self.attempt_at = asyncio.get_running_loop().time()
 
     def limit(self, target: Target, *, stream: bool) -> float:
@@ -247,17 +262,18 @@ class Exchange:
     def await_upstream(self, target: Target, *, stream: bool) -> None:
         """Set the limit of the wait for an upstream.
 
-        The client of a stream is shown signs of life meanwhile.
+        The client of a stream is shown signs of life meanwhile: its silence goes on from one
+        attempt to the next, and from the head of an answer to its first content.
         """
         self.watch.deadline = self.limit(target, stream=stream)
         if stream:
             self.watch.ping = self.show_life
-            self.watch.ping_at = asyncio.get_running_loop().time() + self.watch.interval_s
+            self.watch.ping_at = self.silent_since + self.watch.interval_s
 
     def works(self) -> None:
         """The first content came: the way to the model works, however long the answer takes."""
         if self.way is not None:
-            self.state.health.answered(self.way)
+            self.state.health.answered(self.way, self.begun)
 
     def show_life(self) -> None:
         """Feed a silence: the head, and a sign of life between two events.
@@ -266,6 +282,7 @@ class Exchange:
         """
         if self.out is not None:
             codec = self.endpoint.codec
+            self.silent_since = asyncio.get_running_loop().time()
             self.out.write(codec.ping if self.out.shown else codec.ping_early)
 
     def answer(self, body: bytes, extra: Headers | None = None) -> Written:

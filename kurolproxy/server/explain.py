@@ -84,7 +84,7 @@ class Explainer:
         plan = catalog.plans.get(caller.account.plan)
         refused, cap = self._rehearsed(caller, question.model, moment)
         found = [] if model is None else self._ways(model, moment)
-        closed = self._closed(model, found, moment)
+        closed = self._closed(model, found, moment, caller.account.id)
         told = refused or closed
         return {
             "asked": question.model,
@@ -95,7 +95,9 @@ class Explainer:
             "admitted": refused is None,
             "refusal": None if told is None else _refusal(told),
             "limits": {**self._limits(caller, plan, moment), "output_cap": cap},
-            "targets": [] if model is None else self._targets(model, found, moment),
+            "targets": []
+            if model is None
+            else self._targets(model, found, moment, caller.account.id),
             "attempts": MAX_ATTEMPTS,
         }
 
@@ -141,20 +143,28 @@ class Explainer:
         found = ways(model, lambda: None, lambda: 1.0)
         return found if self.health is None else self.health.order(found, moment.now)
 
-    def _closed(self, model: Model | None, found: list[Way], moment: Moment) -> GatewayError | None:
+    def _closed(
+        self, model: Model | None, found: list[Way], moment: Moment, account: int
+    ) -> GatewayError | None:
         """Return the error of a model to which no way is open; None: one is, or nobody knows."""
         health = self.health
-        if health is None or model is None or any(_is_open(health, way, moment) for way in found):
+        if health is None or model is None:
             return None
-        return health.refusal(found, model.id, moment.now)
+        if any(_is_open(health, way, moment, account) for way in found):
+            return None
+        return health.refusal(found, model.id, moment.now, account)
 
-    def _targets(self, model: Model, found: list[Way], moment: Moment) -> list[dict[str, Any]]:
+    def _targets(
+        self, model: Model, found: list[Way], moment: Moment, account: int
+    ) -> list[dict[str, Any]]:
         grouped: dict[int, list[Way]] = {}
         for way in found:
             grouped.setdefault(id(way.target), []).append(way)
-        return [self._target(model, each, moment) for each in grouped.values()]
+        return [self._target(model, each, moment, account) for each in grouped.values()]
 
-    def _target(self, model: Model, found: list[Way], moment: Moment) -> dict[str, Any]:
+    def _target(
+        self, model: Model, found: list[Way], moment: Moment, account: int
+    ) -> dict[str, Any]:
         target = found[0].target
         upstream = target.upstream
         health = self.health
@@ -169,24 +179,26 @@ class Explainer:
             "tools_with_reasoning": target.thinks_with_tools_in,
             "max_concurrent": upstream.max_concurrent,
             "running": None if health is None else health.running(upstream),
-            "open": None if health is None else any(_is_open(health, way, moment) for way in found),
-            "resting": None if health is None else _rests(health, found, moment),
+            "open": None
+            if health is None
+            else any(_is_open(health, way, moment, account) for way in found),
+            "resting": None if health is None else _rests(health, found, moment, account),
         }
 
 
-def _is_open(health: Health, way: Way, moment: Moment) -> bool:
-    """Return whether a call would be sent this way just now."""
+def _is_open(health: Health, way: Way, moment: Moment, account: int) -> bool:
+    """Return whether a call of an account would be sent this way just now."""
     upstream = way.target.upstream
     limit = upstream.max_concurrent
     busy = limit is not None and health.running(upstream) >= limit
-    return not busy and not health.resting(way, moment.now)
+    return not busy and not health.resting(way, moment.now, account)
 
 
-def _rests(health: Health, found: list[Way], moment: Moment) -> list[dict[str, Any]]:
+def _rests(health: Health, found: list[Way], moment: Moment, account: int) -> list[dict[str, Any]]:
     """Return what rests of the ways to one target; credentials by their number, from 1."""
     facts = []
     for number, way in enumerate(found, 1):
-        for part, rest in health.resting(way, moment.now):
+        for part, rest in health.resting(way, moment.now, account):
             wait_s = rest.until - moment.now
             facts.append(
                 {

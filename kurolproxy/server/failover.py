@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Awaitable, Callable
 
-from kurolproxy.errors import GatewayError, UpstreamError, UpstreamTimeout
+from kurolproxy.errors import BadRequest, GatewayError, TooLarge, UpstreamError, UpstreamTimeout
 from kurolproxy.policy.catalog import Model
 from kurolproxy.policy.choice import MAX_ATTEMPTS, Way, ways
 from kurolproxy.policy.health import Change, Failed
@@ -22,58 +21,90 @@ async def first_that_answers(
 ) -> Written:
     """Answer a call by the first way that gives content.
 
-    At most three attempts are made, in one total time; ways that rest are left out.
+    At most three attempts are made, in one total time; ways that rest, and targets whose
+    protocol cannot say the request, are left out.
 
     Raises:
         GatewayError: what the last way said (a failure that no repetition can cure only
-            when all were such); ``Overloaded`` when no way was open.
+            when all were such); ``Overloaded`` when no way was open; ``BadRequest`` when
+            no target that was can be asked this.
     """
-    health, clock = exchange.state.health, exchange.state.clock
-    exchange.asked_at = asyncio.get_running_loop().time()
+    health, clock, account = exchange.state.health, exchange.state.clock, account_of(exchange)
+    exchange.start_asking()
     found = health.order(ways(model, lambda: session_of(exchange), spin), clock.now())
-    failure: GatewayError | None = None
-    attempts = 0
+    failures: list[GatewayError] = []
+    closed: list[Way] = []
+    mute: dict[int, GatewayError] = {}
+    more = False
     for way in found:
-        if attempts == MAX_ATTEMPTS or exchange.out_of_time(way.target):
-            break
-        if not health.take(way, clock.now()):
+        if id(way.target) in mute:
             continue
-        attempts += 1
+        if len(failures) == MAX_ATTEMPTS or exchange.out_of_time(way.target):
+            more = True
+            break
+        begun = clock.now()
+        if not health.take(way, begun, account):
+            closed.append(way)
+            continue
         try:
-            return await _try(exchange, way, attempt)
+            return await _try(exchange, way, begun, attempt)
         except (UpstreamError, UpstreamTimeout) as error:
             if exchange.progress.shown:
                 raise
-            if failure is None or error.may_retry or not failure.may_retry:
-                failure = error
+            # Without the frames, which hold this list.
+            failures.append(error.with_traceback(None))
+        except BadRequest as error:
+            if exchange.upstream_status is not None:
+                raise
+            mute[id(way.target)] = error.with_traceback(None)
         finally:
             health.end(way)
-    raise failure or health.refusal(found, model.id, clock.now())
+    if curable := [each for each in failures if each.may_retry]:
+        raise curable[-1]
+    if failures and more:
+        # What refused rests now: a repetition goes the ways that are left.
+        raise UpstreamError(f"Several upstreams of {model.id} refused; try again.")
+    if closed or not found:
+        raise health.refusal(closed, model.id, clock.now(), account)
+    raise [*mute.values(), *failures][-1]
 
 
 async def _try(
-    exchange: Exchange, way: Way, attempt: Callable[[Way], Awaitable[Written]]
+    exchange: Exchange, way: Way, begun: float, attempt: Callable[[Way], Awaitable[Written]]
 ) -> Written:
     """Make one attempt, and remember what it says about the way."""
-    state = exchange.state
-    exchange.begin_attempt(way)
-    begun = state.clock.now()
+    health = exchange.state.health
+    exchange.begin_attempt(way, begun)
+    told = False
     try:
         written = await attempt(way)
+        told = True
     except (UpstreamError, UpstreamTimeout) as error:
-        now = state.clock.now()
-        state.health.failed(way, _failed(exchange, error, now - begun), now)
-        if not exchange.progress.shown and exchange.progress.usage is not None:
-            wasted = exchange.progress.usage.total
-            state.metrics.wasted.add((way.target.upstream.name,), wasted)
+        told = True
+        now, progress = exchange.state.clock.now(), exchange.progress
+        health.failed(way, _failed(exchange, error, now - begun), now)
+        if not progress.shown and progress.usage is not None:
+            wasted = progress.usage.total
+            exchange.state.metrics.wasted.add((way.target.upstream.name,), wasted)
         raise
-    except GatewayError:
+    except (BadRequest, TooLarge):
         if exchange.upstream_status is not None:
             # It judged the request: it works, and it takes the credential.
-            state.health.answered(way)
+            health.answered(way, begun)
         raise
-    state.health.answered(way)
+    finally:
+        if not told:
+            # The client left, or it was never asked: another request is the probe.
+            health.unproven(way, begun)
+    if exchange.first_token_s is None:
+        # Of a stream that was told at its first content; how it ends says no more.
+        health.answered(way, begun)
     return written
+
+
+def account_of(exchange: Exchange) -> int:
+    """Return whose call it is; 0: nobody's."""
+    return exchange.caller.account.id if exchange.caller is not None else 0
 
 
 def _failed(exchange: Exchange, error: UpstreamError | UpstreamTimeout, waited_s: float) -> Failed:
@@ -81,8 +112,8 @@ def _failed(exchange: Exchange, error: UpstreamError | UpstreamTimeout, waited_s
     # The words of an upstream may quote a prompt: they are for the caller, not for the log.
     why = f"HTTP {status}" if error.foreign or status not in (None, 200) else error.message
     if isinstance(error, UpstreamTimeout):
-        return Failed("failing", why, waited_s)
-    return Failed(error.blame, why, waited_s, error.rest_s)
+        return Failed("failing", why, waited_s, account=account_of(exchange))
+    return Failed(error.blame, why, waited_s, error.rest_s, account_of(exchange))
 
 
 def session_of(exchange: Exchange) -> bytes | None:
@@ -109,4 +140,5 @@ def tell_health(log: RequestLog, clock: Clock, change: Change) -> None:
         model=change.model,
         why=change.why,
         seconds=change.rests_s,
+        account=change.account,
     )

@@ -43,6 +43,8 @@ from kurolproxy.upstream.client import Answer, Call
 
 T = TypeVar("T")
 
+# For the words of an error, behind its status.
+_WORDS_S = 10.0
 _TRACE = ("traceparent", "tracestate")
 
 
@@ -205,7 +207,9 @@ async def _exchange(
     try:
         if answer.status != 200:
             with Limit(exchange.watch, exchange.too_slow):
-                exchange.watch.deadline = _loop_time() + target.timeouts.idle_timeout_s
+                exchange.await_upstream(target, stream=translation.asked.stream)
+                patience_s = min(target.timeouts.idle_timeout_s, _WORDS_S)
+                exchange.watch.deadline = min(exchange.watch.deadline, _loop_time() + patience_s)
                 raise await failure_of(
                     answer, translation.upstream, translation.view, exchange.setup.scrubber
                 )

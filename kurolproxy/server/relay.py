@@ -134,7 +134,7 @@ class Relay:
         """Hold what comes before the first content."""
         watch, rewriter = self._watch, self._rewriter
         watch.ping = self._show_life
-        watch.ping_at = self._loop.time() + self._interval
+        watch.ping_at = self._exchange.silent_since + self._interval
         while not self._showing:
             # What is held shows the client nothing: reads do not put off the signs of life.
             watch.deadline = self._exchange.limit(self._target, stream=True)

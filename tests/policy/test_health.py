@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from kurolproxy.errors import Blame
@@ -103,7 +106,7 @@ def test_failures_far_apart_are_no_row() -> None:
 def test_answer_between_failures_ends_the_row() -> None:
     health = Health()
     fail(health, ONE, 100.0, times=FAILURES - 1)
-    health.answered(TWO)
+    health.answered(TWO, 99.0)
     fail(health, ONE, 100.0, times=FAILURES - 1)
     assert is_open(health, ONE, 100.0)
 
@@ -135,7 +138,7 @@ def test_probe_that_is_answered_opens_the_way_for_all() -> None:
     health = Health()
     fail(health, ONE, 100.0, times=FAILURES)
     assert health.take(ONE, 110.0)
-    health.answered(ONE)
+    health.answered(ONE, 110.0)
     assert all(health.take(each, 110.0) for each in (ONE, TWO, ONE, TWO))
 
 
@@ -154,6 +157,100 @@ def test_failure_of_a_request_from_before_does_not_shorten_a_rest() -> None:
     fail(health, ONE, 100.0, Failed("busy", "HTTP 503", rest_s=60))
     health.failed(ONE, Failed("busy", "HTTP 503", rest_s=1), 101.0)
     assert not is_open(health, ONE, 159.0)
+
+
+def test_answer_to_what_was_asked_before_a_rest_began_does_not_end_it() -> None:
+    health = Health()
+    assert health.take(ONE, 90.0)
+    fail(health, ONE, 100.0, Failed("limited", "HTTP 429", rest_s=60))
+    health.answered(ONE, 90.0)
+    assert not is_open(health, ONE, 159.0)
+    assert health.take(ONE, 160.0)
+    health.answered(ONE, 160.0)
+    assert all(health.take(ONE, 160.0) for _ in range(3))
+
+
+def test_failure_of_what_was_asked_before_a_rest_began_is_no_failed_probe() -> None:
+    health = Health()
+    fail(health, ONE, 100.0, times=FAILURES)
+    assert health.take(ONE, 105.0)
+    health.failed(ONE, Failed("failing", "silent", waited_s=30.0), 106.0)
+    health.answered(ONE, 105.0)
+    assert all(health.take(ONE, 107.0) for _ in range(3))
+
+
+def test_probe_that_showed_nothing_leaves_its_place_to_the_next_request() -> None:
+    health = Health()
+    fail(health, ONE, 100.0, times=FAILURES)
+    assert health.take(ONE, 110.0)
+    health.unproven(ONE, 109.0)
+    assert not health.take(ONE, 111.0)
+    health.unproven(ONE, 110.0)
+    assert [health.take(ONE, 111.0) for _ in range(100)].count(True) == 1
+
+
+def test_rest_that_began_while_the_probe_ran_stays_when_the_probe_shows_nothing() -> None:
+    health = Health()
+    fail(health, ONE, 100.0, times=FAILURES)
+    assert health.take(ONE, 110.0)
+    health.failed(ONE, Failed("busy", "HTTP 503", rest_s=60), 111.0)
+    health.unproven(ONE, 110.0)
+    assert not is_open(health, ONE, 170.0)
+
+
+def test_request_that_may_not_probe_goes_only_where_nothing_bad_is_known() -> None:
+    health = Health()
+    assert health.take(ONE, 100.0, may_probe=False)
+    fail(health, ONE, 100.0, times=FAILURES)
+    assert not health.take(ONE, 110.0, may_probe=False)
+    # It was no probe: that is still to come.
+    assert health.take(ONE, 110.0)
+
+
+# --- what one account alone met ------------------------------------------------------------
+
+REFUSED = {each: Failed("access", "HTTP 403", account=each) for each in (1, 2)}
+
+
+def test_refusal_that_one_account_met_lets_the_way_rest_for_it_alone() -> None:
+    health = Health()
+    health.failed(ONE, REFUSED[1], 100.0)
+    assert not health.take(ONE, 110.0, 1)
+    assert health.take(ONE, 110.0, 2)
+    assert [each.account for _, each in health.resting(ONE, 110.0)] == [1]
+    assert health.resting(ONE, 110.0, 2) == []
+    assert health.refusal([ONE], "m", 110.0, 1).retry_after_s == 60
+
+
+def test_refusal_that_another_account_meets_too_lets_the_way_rest_for_all() -> None:
+    health = Health()
+    health.failed(ONE, REFUSED[1], 100.0)
+    health.failed(ONE, REFUSED[2], 110.0)
+    assert not any(health.take(ONE, 120.0, each) for each in (1, 2, 3))
+    # Long after the first it says nothing of the others again.
+    health = Health()
+    health.failed(ONE, REFUSED[1], 100.0)
+    health.failed(ONE, REFUSED[2], 100.0 + REFUSED_S)
+    assert [health.take(ONE, 101.0 + REFUSED_S, each) for each in (1, 2, 3)] == [True, False, True]
+
+
+@pytest.mark.parametrize(("others", "rests_for_all"), [(0, False), (2, False), (3, True)])
+def test_row_of_failures_rests_for_the_account_that_made_it(
+    others: int, rests_for_all: bool
+) -> None:
+    health = Health()
+    for number in range(FAILURES):
+        failure = Failed("failing", "HTTP 500", account=2 if number < others else 1)
+        health.failed(ONE, failure, 100.0)
+    assert not health.take(ONE, 100.0, 1)
+    assert health.take(ONE, 100.0, 3) is not rests_for_all
+
+
+@pytest.mark.parametrize("blame", ["credential", "limited", "busy"])
+def test_what_the_vendor_says_of_itself_holds_for_all_accounts(blame: Blame) -> None:
+    health = Health()
+    health.failed(ONE, Failed(blame, "x", rest_s=60, account=1), 100.0)
+    assert not health.take(ONE, 110.0, 2)
 
 
 # --- concurrency ------------------------------------------------------------------------------
@@ -229,8 +326,8 @@ def test_changes_are_told_once_and_without_the_credential() -> None:
     fail(health, TWO, 100.0, Failed("credential", "HTTP 401"))
     assert health.take(TWO, 500.0)
     health.failed(TWO, Failed("credential", "HTTP 401"), 500.0)
-    health.answered(TWO)
-    health.answered(TWO)
+    health.answered(TWO, 500.0)
+    health.answered(TWO, 500.0)
     assert told == [
         Change("up", "credential", 2, None, "HTTP 401", REFUSED_S),
         Change("up", "credential", 2, None, "HTTP 401", None),
@@ -267,8 +364,20 @@ def test_facts_say_what_rests_and_why_without_the_credential() -> None:
             "running": 1,
             "max_concurrent": None,
             "resting": [
-                {"credential": None, "model": "m", "why": "HTTP 503", "seconds": 20.0},
-                {"credential": 2, "model": None, "why": "HTTP 401", "seconds": 290.0},
+                {
+                    "credential": None,
+                    "model": "m",
+                    "why": "HTTP 503",
+                    "seconds": 20.0,
+                    "account": None,
+                },
+                {
+                    "credential": 2,
+                    "model": None,
+                    "why": "HTTP 401",
+                    "seconds": 290.0,
+                    "account": None,
+                },
             ],
         }
     ]
@@ -278,6 +387,26 @@ def test_reload_keeps_the_rests_of_what_it_keeps() -> None:
     health = Health()
     fail(health, ONE, 100.0, Failed("busy", "HTTP 503", rest_s=60))
     fail(health, OTHER, 100.0, Failed("busy", "HTTP 503", rest_s=60))
-    health.keep(catalog(upstream()))
+    health.keep(catalog(upstream()), catalog(UP))
     assert not is_open(health, ONE, 110.0)
     assert is_open(health, OTHER, 110.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "rests"),
+    [
+        ({"base_url": "http://other"}, False),
+        ({"headers": {"x-region": "2"}}, False),
+        ({"max_concurrent": 7}, True),
+        ({"api_keys": ("secret-one", "secret-three")}, True),
+    ],
+    ids=["address", "headers", "cap", "other key"],
+)
+def test_reload_forgets_the_rests_of_an_upstream_that_is_another_now(
+    change: dict[str, Any], rests: bool
+) -> None:
+    health = Health()
+    fail(health, ONE, 100.0, Failed("credential", "HTTP 401"))
+    changed = replace(UP, **change)
+    health.keep(catalog(changed), catalog(UP))
+    assert is_open(health, way(changed), 110.0) is not rests
