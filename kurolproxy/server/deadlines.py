@@ -59,12 +59,13 @@ class Watch:
         self.ping_at += seconds
 
     def end(self, error: Exception) -> None:
-        """End the call with an error, wherever it waits."""
+        """End the call with an error, wherever it waits; the first that ends it says why."""
         self.rest()
-        self.expired = True
-        self.ended = error
-        if self.task is not None:
+        self.ended = self.ended or error
+        # Cancelled twice, by the sweep of the same moment, it would look like a client that left.
+        if not self.expired and self.task is not None:
             self.task.cancel()
+        self.expired = True
 
     def rest(self) -> None:
         """Stop waiting for anything."""
