@@ -52,4 +52,6 @@ def _rest(rest: Mapping[str, Any]) -> str:
     which = "" if rest["credential"] is None else f"credential {rest['credential']}"
     model = "" if rest["model"] is None else rest["model"]
     what = " for ".join(each for each in (which, model) if each)
-    return f"{what} rests for {rest['seconds']:.0f} s: {rest['why']}"
+    whose = rest.get("account")
+    whom = "" if whose is None else f" for account {whose} alone"
+    return f"{what} rests{whom} for {rest['seconds']:.0f} s: {rest['why']}"

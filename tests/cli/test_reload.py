@@ -82,7 +82,7 @@ async def test_status_shows_upstreams_and_what_rests(
     assert upstream["up"] is True
     [rest] = upstream["resting"]
     assert 250 < rest.pop("seconds") <= 300
-    assert rest == {"credential": 1, "model": None, "why": "HTTP 401"}
+    assert rest == {"credential": 1, "model": None, "why": "HTTP 401", "account": None}
     last = shown.splitlines()[-1]
     assert last.startswith("demo      open; credential 1 rests for ")
     assert last.endswith("HTTP 401        0               9")
