@@ -104,6 +104,7 @@ class Exchange:
         "gone",
         "grant",
         "id",
+        "longest_s",
         "model",
         "named",
         "out",
@@ -158,6 +159,7 @@ class Exchange:
         self.attempt_at = 0.0
         # Of the state's clock, unlike the two above.
         self.begun = 0.0
+        self.longest_s = 0.0
         self.silent_since = 0.0
         self.upstream_status: int | None = None
         self.prompt_estimate = 0
@@ -236,11 +238,13 @@ class Exchange:
     def limit(self, target: Target, *, stream: bool) -> float:
         """Return until when, on the loop's clock, an attempt may wait for its answer.
 
-        Each attempt has its own time, and all together twice as much.
+        Each attempt has its own time, and all together twice as much as the most patient of
+        them: who waited long for the first target may still ask the next, quicker one.
         """
         timeouts = target.timeouts
         limit = timeouts.first_content_timeout_s if stream else timeouts.answer_timeout_s
-        until = min(self.attempt_at + limit, self.asked_at + _TOTAL * limit)
+        self.longest_s = max(self.longest_s, limit)
+        until = min(self.attempt_at + limit, self.asked_at + _TOTAL * self.longest_s)
         return until + self.watch.stood_s
 
     def too_slow(self) -> UpstreamTimeout:

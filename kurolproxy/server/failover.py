@@ -41,7 +41,7 @@ async def first_that_answers(
             continue
         if len(failures) == MAX_ATTEMPTS or exchange.out_of_time(way.target):
             more = True
-            break
+            continue
         begun = clock.now()
         if not health.take(way, begun, account):
             closed.append(way)
@@ -82,7 +82,8 @@ async def _try(
     except (UpstreamError, UpstreamTimeout) as error:
         told = True
         now, progress = exchange.state.clock.now(), exchange.progress
-        health.failed(way, _failed(exchange, error, now - begun), now)
+        if _is_current(exchange, way):
+            health.failed(way, _failed(exchange, error, now - begun), now)
         if not progress.shown and progress.usage is not None:
             wasted = progress.usage.total
             exchange.state.metrics.wasted.add((way.target.upstream.name,), wasted)
@@ -100,6 +101,12 @@ async def _try(
         # Of a stream that was told at its first content; how it ends says no more.
         health.answered(way, begun)
     return written
+
+
+def _is_current(exchange: Exchange, way: Way) -> bool:
+    """Return whether an upstream is still what a call knows: no reload made another of it."""
+    upstream = way.target.upstream
+    return exchange.state.setup.catalog.upstreams.get(upstream.name) == upstream
 
 
 def account_of(exchange: Exchange) -> int:

@@ -11,7 +11,9 @@ from dataclasses import replace
 import aiohttp
 import pytest
 
+from kurolproxy.config.load import parse
 from kurolproxy.ir import ProtocolName
+from kurolproxy.reloading import setup_of
 from tests.conftest import Running, Starter, soon
 from tests.fakes.answers import Answer, chat_answer, failure, stream_answer
 from tests.fakes.upstream import FakeUpstream, SeenRequest
@@ -310,6 +312,21 @@ async def test_error_whose_words_never_end_is_over_in_the_time_of_the_attempt(
     assert b"there" in told
 
 
+async def test_quick_target_is_asked_after_a_patient_one_was_waited_for(
+    start: Starter, fake: FakeUpstream, second: FakeUpstream, http: aiohttp.ClientSession
+) -> None:
+    fake.always(Answer((30.0,)))
+    running = await start(
+        setup(
+            upstream("one", fake.base_url, more="first_content_timeout_s = 0.8"),
+            upstream("two", second.base_url, more="first_content_timeout_s = 0.3"),
+        )
+    )
+    status, told, _ = await call(http, running, stream=True)
+    assert (status, len(second.requests)) == (200, 1)
+    assert b"there" in told
+
+
 # --- counting, caps and reloads -----------------------------------------------------
 
 
@@ -349,6 +366,25 @@ async def test_counting_is_no_probe(
     hands.move(2)
     assert all([await count(http, running) for _ in range(3)])
     assert len(fake.requests) == 1
+
+
+async def test_failure_of_an_upstream_that_a_reload_replaced_is_not_the_new_ones(
+    start: Starter, fake: FakeUpstream, second: FakeUpstream, http: aiohttp.ClientSession
+) -> None:
+    text = setup(upstream("one", fake.base_url))
+    running = await start(text)
+    gate = fake.hold_each(failure(404))
+    old = asyncio.create_task(call(http, running))
+    await fake.received(1)
+    state = running.gateway.state
+    new = setup_of(parse(text.replace(fake.base_url, second.base_url), "test.toml", {}))
+    before, state.setup = state.setup.catalog, new
+    state.admission.replace_catalog(new.catalog, contact="")
+    state.health.keep(new.catalog, before)
+    gate.set()
+    assert (await old)[0] == 502
+    assert resting(running) == []
+    assert (await call(http, running))[0] == 200
 
 
 async def test_wasted_tokens_and_both_attempts_are_counted_behind_a_request_that_one_cannot_take(
