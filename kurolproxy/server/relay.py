@@ -44,8 +44,9 @@ async def relay(
         else:
             await stream.pump(answer)
     finally:
-        stream.book()
+        # First: a fault in what follows leaves no stream running for ever.
         exchange.state.metrics.streams_in_flight -= 1
+        stream.book()
     written = await stream.finish()
     answer.leave()
     await written_out(exchange)
