@@ -411,6 +411,7 @@ class Gateway:
         server = GatewayServer(
             handler,
             partial(malformed, self.state),
+            stalled_after_s=lambda: self.state.setup.settings.stalled_reader_timeout_s,
             keepalive_timeout_s=limits.idle_connection_timeout_s,
             header_timeout_s=limits.header_timeout_s,
             highest_descriptor=self.state.descriptors.highest,

@@ -104,13 +104,13 @@ async def read_body(
         return body
     _continue(request)
     loop = asyncio.get_running_loop()
-    start = loop.time()
+    start = loop.time() - watch.stood_s
     pieces: list[bytes] = []
     size = 0
     try:
         with Limit(watch, _too_slow):
             while not content.at_eof():
-                allowed = start + limits.timeout_s + size / _BYTES_A_SECOND
+                allowed = start + watch.stood_s + limits.timeout_s + size / _BYTES_A_SECOND
                 watch.deadline = min(allowed, loop.time() + _SILENCE_S)
                 piece = await content.readany()
                 budget.take(len(piece))

@@ -13,7 +13,7 @@ SWEEP_S = 0.1
 """Seconds between two sweeps."""
 # A sweep that is later than this finds a process that stood still itself: what came meanwhile
 # waits in the sockets, unread. It is no silence of anybody else's.
-_STOOD_STILL_S = 0.5
+STOOD_STILL_S = 0.5
 
 
 class Watch:
@@ -164,7 +164,7 @@ class Deadlines:
         now = loop.time()
         late = now - self._due
         self._due = now + self._period_s
-        if late > _STOOD_STILL_S:
+        if late > STOOD_STILL_S:
             for watch in self._watches:
                 watch.put_off(late)
         for watch in list(self._watches):

@@ -14,6 +14,7 @@ from aiohttp.web import BaseRequest, RequestHandler, StreamResponse
 
 from kurolproxy.errors import BadRequest
 from kurolproxy.protocols import wire
+from kurolproxy.server.deadlines import STOOD_STILL_S
 from kurolproxy.server.headers import id_headers
 from kurolproxy.server.reply import Headers, Written, whole
 
@@ -21,6 +22,9 @@ MAX_HEADERS = 100
 MAX_FIELD_BYTES = 8_190
 READ_BUFFER = 65_536
 _LINGER_S = 2.0
+# Of the wait for who does not read, the part between two looks at what he took; at most 5 s.
+_LOOKS = 4
+_LOOK_S = 5.0
 _TOO_MANY = "Too many headers received"
 """aiohttp has no class for it; a test holds the text against the installed version."""
 
@@ -40,6 +44,10 @@ def check_framing(request: BaseRequest) -> None:
     """
     if request.version not in (HttpVersion11, HttpVersion10):
         raise BadRequest("Speak HTTP/1.1.")
+    # The version before had no chunks: a server on the way may have passed them on as a body
+    # that lasts to the end of the connection.
+    if request.version == HttpVersion10 and "transfer-encoding" in request.headers:
+        raise BadRequest("Transfer-Encoding needs HTTP/1.1.")
     # Repeated, or beside a length, the parser itself refuses it.
     if request.headers.get("transfer-encoding", "chunked") != "chunked":
         raise BadRequest("Transfer-Encoding must be absent or chunked.")
@@ -171,6 +179,7 @@ class GatewayServer(web.Server):
 
     Args:
         refused: books a request that never comes to the handler.
+        stalled_after_s: returns how long a client may take nothing of what was written.
         keepalive_timeout_s: how long an idle connection may wait for its next request.
         header_timeout_s: how long a head may take, on a new connection from its begin.
         highest_descriptor: a new connection with a higher one is closed at once.
@@ -186,6 +195,7 @@ class GatewayServer(web.Server):
         handler: Handler,
         refused: Refused,
         *,
+        stalled_after_s: Callable[[], float] = lambda: 120.0,
         keepalive_timeout_s: float = 75.0,
         header_timeout_s: float = 10.0,
         highest_descriptor: int | None = None,
@@ -195,6 +205,11 @@ class GatewayServer(web.Server):
         self.header_timeout_s = header_timeout_s
         self.highest_descriptor = highest_descriptor
         self.heads: dict[GatewayProtocol, float] = {}
+        self._swept: float | None = None
+        self._stalled_after_s = stalled_after_s
+        # Who has not taken all that was written: how much that is, and since when.
+        self._untaken: dict[RequestHandler, tuple[int, float]] = {}
+        self._looks_at = 0.0
         self._options: dict[str, Any] = {
             "keepalive_timeout": keepalive_timeout_s,
             "access_log": None,
@@ -212,10 +227,41 @@ class GatewayServer(web.Server):
         return GatewayProtocol(self, loop=asyncio.get_running_loop(), **self._options)
 
     def sweep(self, now: float) -> None:
-        """Give up the connections whose head takes too long; ``now`` is the loop's time."""
+        """Give up the connections whose head takes too long, or whose client takes nothing.
+
+        Args:
+            now: the loop's time; called at each sweep.
+        """
+        late = 0.0 if self._swept is None else now - self._swept
+        self._swept = now
+        if late > STOOD_STILL_S:
+            # It was us who stood still.
+            self.heads = {each: since + late for each, since in self.heads.items()}
+        if now >= self._looks_at:
+            self._end_stalled(now, late)
         while self.heads:
             protocol = next(iter(self.heads))
             if now - self.heads[protocol] < self.header_timeout_s:
                 return
             del self.heads[protocol]
             protocol.give_up()
+
+    def _end_stalled(self, now: float, late: float) -> None:
+        """End the connections whose client takes nothing, also when they are closed by us.
+
+        A connection is closed only when all is taken that was written: without this, one
+        whose client does not read would stay for ever.
+        """
+        limit = self._stalled_after_s()
+        self._looks_at = now + min(_LOOK_S, limit / _LOOKS)
+        before, self._untaken = self._untaken, {}
+        late = late if late > STOOD_STILL_S else 0.0
+        for each, transport in list(self._connections.items()):
+            size = transport.get_write_buffer_size()
+            if not size:
+                continue
+            known, since = before.get(each, (0, now))
+            since = since + late if known == size else now
+            self._untaken[each] = (size, since)
+            if now - since >= limit:
+                transport.abort()

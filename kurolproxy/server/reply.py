@@ -27,7 +27,10 @@ class Written(web.StreamResponse):
         return self._reusable
 
     async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
-        """Do nothing: the head is out."""
+        """Wait while the client takes nothing: what he asks next must not be heaped up, too."""
+        protocol = request.protocol
+        if protocol is not None and protocol.writing_paused:
+            await request.writer.drain()
         return None
 
     async def write_eof(self, data: bytes | bytearray | memoryview = b"") -> None:

@@ -63,6 +63,11 @@ HEADS = [
     ("bare LF at the end", head(LENGTH_LINE)[:-2] + b"\n", BODY),
     ("bare CR at one field", head(f"X: a\r{LENGTH_LINE}"), BODY),
     ("chunks in HTTP/1.0", head(CHUNKED_LINE).replace(b"/1.1", b"/1.0"), CHUNKED),
+    (
+        "chunks in HTTP/1.0 that goes on",
+        head(CHUNKED_LINE, "Connection: keep-alive").replace(b"/1.1", b"/1.0"),
+        CHUNKED,
+    ),
     ("chunks on a GET", head("Transfer-Encoding: gzip, chunked", method="GET /livez"), CHUNKED),
     ("HTTP/0.9", b"GET /livez\r\n\r\n", b""),
     ("HTTP/1.2", b"GET /livez HTTP/1.2\r\nHost: x\r\n\r\n", b""),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
@@ -101,6 +102,29 @@ async def test_connection_that_has_served_may_idle_longer_than_a_head_may_take(
             writer.write(LIVEZ)
             await reader.readuntil(b'{"status":"ok"}')
             await asyncio.sleep(HEAD_S * 1.5)
+
+
+async def test_head_and_body_are_waited_for_again_when_it_was_us_who_slept(
+    start: Starter, fake: FakeUpstream
+) -> None:
+    fake.always(chat_answer())
+    limits = "\n[limits]\nheader_timeout_s = 1\nbody_timeout_s = 1\n"
+    gateway = await start(toml(fake.base_url) + limits)
+    request = post(gateway.key)
+    async with connection(gateway) as (reader, writer), connection(gateway) as (other, late):
+        writer.write(request[:-10])
+        late.write(LIVEZ[:10])
+        await soon(lambda: len(gateway.gateway.state.deadlines) == 1)
+        # Nobody else runs meanwhile: it is as if the process was stopped.
+        time.sleep(1.5)  # noqa: ASYNC251
+        await asyncio.sleep(0.01)
+        writer.write(request[-10:-5])
+        late.write(LIVEZ[10:])
+        async with asyncio.timeout(LATE_S):
+            assert (await other.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+            await asyncio.sleep(0.15)
+            writer.write(request[-5:])
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
 
 
 async def test_idle_connection_is_closed_in_the_end(start: Starter, fake: FakeUpstream) -> None:
