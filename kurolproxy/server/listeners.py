@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ METRICS_NAME: Final = "metrics"
 """What ``FileDescriptorName=`` calls the socket of the metrics; every other is a main one."""
 
 _FIRST_FD: Final = 3
+_COUNT: Final = re.compile(r"[0-9]{1,9}")
 _BACKLOG: Final = 4_096
 # A new connection or a head that began so lately is waited for.
 _HEAD_S: Final = 0.3
@@ -54,7 +56,7 @@ def inherited(environ: Mapping[str, str], pid: int, first_fd: int = _FIRST_FD) -
     if environ.get("LISTEN_PID") != str(pid):
         return Inherited()
     count = environ.get("LISTEN_FDS", "")
-    if not count.isdigit():
+    if not _COUNT.fullmatch(count):
         return Inherited()
     names = environ.get("LISTEN_FDNAMES", "").split(":")
     main: list[socket.socket] = []

@@ -140,6 +140,8 @@ def _anthropic_page(
 def _limit(text: str | None) -> int:
     if text is None:
         return _PAGE
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= _MAX_PAGE:
+    # Python refuses to read a number of thousands of digits.
+    found = int(text) if len(text) < 10 and text.isascii() and text.isdigit() else 0
+    if not 1 <= found <= _MAX_PAGE:
         raise BadRequest(f"limit must be a number from 1 to {_MAX_PAGE}.", param="limit")
-    return int(text)
+    return found

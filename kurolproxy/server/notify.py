@@ -8,12 +8,16 @@ Source: sd_notify(3), sd_watchdog_enabled(3)
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from collections.abc import Callable, Mapping
 
 _STATUS_INTERVAL_S = 1.0
 _MICROSECONDS = 1_000_000
+_SPAN = re.compile(r"[0-9]{1,20}")
+# Of a manager that takes nothing for long, only the last of these are kept.
+_MOST_UNSENT = 16
 
 
 class Notifier:
@@ -61,7 +65,7 @@ class Notifier:
             return cls()
         span = environ.get("WATCHDOG_USEC", "")
         mine = environ.get("WATCHDOG_PID", str(pid)) == str(pid)
-        watched = mine and span.isdigit() and int(span) > 0
+        watched = mine and bool(_SPAN.fullmatch(span)) and int(span) > 0
         return cls(address, int(span) / _MICROSECONDS if watched else None)
 
     def ready(self) -> None:
@@ -114,6 +118,15 @@ class Notifier:
             return
         self._unsent.append(text.encode())
         self._flush()
+        if len(self._unsent) > _MOST_UNSENT:
+            self._drop_oldest_status()
+
+    def _drop_oldest_status(self) -> None:
+        """Forget one message that a later one of its kind has made needless."""
+        for at, each in enumerate(self._unsent):
+            if each.startswith((b"STATUS=", b"WATCHDOG=")):
+                del self._unsent[at]
+                return
 
     def _flush(self) -> None:
         assert self._socket is not None

@@ -91,9 +91,11 @@ async def test_one_that_leaves_lets_new_connections_wait(site: Installation) -> 
         {"LISTEN_FDS": "1"},
         {"LISTEN_PID": "1", "LISTEN_FDS": "1"},
         {"LISTEN_PID": "7", "LISTEN_FDS": "x"},
+        {"LISTEN_PID": "7", "LISTEN_FDS": "\u00b2"},
+        {"LISTEN_PID": "7", "LISTEN_FDS": "9" * 5_000},
         {"LISTEN_PID": "7", "LISTEN_FDS": "0"},
     ],
-    ids=["nothing", "no pid", "of another process", "no number", "none"],
+    ids=["nothing", "no pid", "of another process", "no number", "a power", "no count", "none"],
 )
 def test_nothing_is_taken_that_is_not_ours(environ: dict[str, str]) -> None:
     found = inherited(environ, 7)

@@ -133,9 +133,10 @@ def test_alive_at_a_third_of_what_the_manager_waits(manager: Manager) -> None:
         ({"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": "7"}, 1),
         ({"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": "8"}, 0),
         ({"WATCHDOG_USEC": "0"}, 0),
+        ({"WATCHDOG_USEC": "\u00b2"}, 0),
         ({}, 0),
     ],
-    ids=["any process", "ours", "another process", "none", "not asked for"],
+    ids=["any process", "ours", "another process", "none", "no number", "not asked for"],
 )
 def test_watchdog_is_served_when_it_is_ours(
     environ: dict[str, str], alive: int, manager: Manager
@@ -163,6 +164,23 @@ def test_reload_that_the_end_cuts_off_says_nothing_behind_it(manager: Manager) -
     notifier.ready()
     notifier.close()
     assert [each.partition("\n")[0] for each in manager.read()] == ["RELOADING=1", "STOPPING=1"]
+
+
+def test_manager_that_sleeps_hears_the_last_of_us_and_not_all(manager: Manager) -> None:
+    notifier = Notifier(manager.address, watchdog_s=0.3)
+    count = iter(range(10_000))
+    notifier.status = lambda: f"{next(count)} streams"
+    for second in range(1_000):
+        notifier.tick(10.0 + second)
+    assert len(notifier._unsent) <= 16
+    notifier.stopping()
+    heard = manager.read()
+    for _ in range(5):
+        notifier.tick(1_009.0)
+        heard += manager.read()
+    notifier.close()
+    assert any(each.startswith("STOPPING=1") for each in heard)
+    assert "STATUS=999 streams" in heard
 
 
 def test_manager_that_is_gone_harms_nobody(manager: Manager) -> None:

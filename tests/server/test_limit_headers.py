@@ -154,6 +154,7 @@ GETS: list[tuple[str, dict[str, str], str, int]] = [
     ("/v1/models/nobody", {}, "openai-chat", 404),
     ("/v1/models", {"anthropic-version": "2023-06-01"}, "anthropic", 200),
     ("/v1/models?limit=none", {"anthropic-version": "2023-06-01"}, "anthropic", 400),
+    (f"/v1/models?limit={'9' * 5_000}", {"anthropic-version": "2023-06-01"}, "anthropic", 400),
     ("/v1/models/m-chat", {"anthropic-version": "2023-06-01"}, "anthropic", 200),
     ("/v1/models/nobody", {"anthropic-version": "2023-06-01"}, "anthropic", 404),
     ("/v1/models", {"x-goog-api-key": "KEY"}, "gemini", 200),
