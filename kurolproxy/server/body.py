@@ -19,6 +19,7 @@ from kurolproxy.server.deadlines import Limit, Watch
 
 _BYTES_A_SECOND = 65_536
 _SILENCE_S = 10.0
+_SMALL = 1_048_576
 _FORMS = ("application/x-www-form-urlencoded", "multipart/")
 
 
@@ -38,7 +39,11 @@ class BodyLimits:
 
 
 class BodyBudget:
-    """The bytes of all bodies in flight."""
+    """The bytes of all bodies in flight.
+
+    The last eighth is for bodies of up to 1 MiB: a few callers with large ones, which are held
+    until their calls end, do not shut out everybody else. A body that is alone may take all.
+    """
 
     __slots__ = ("held", "limit")
 
@@ -46,13 +51,19 @@ class BodyBudget:
         self.limit = limit
         self.held = 0
 
-    def take(self, size: int) -> None:
+    def take(self, size: int, before: int = 0) -> None:
         """Hold ``size`` bytes more.
+
+        Args:
+            before: what is held of the same body.
 
         Raises:
             Overloaded: that would be too many.
         """
-        if self.held + size > self.limit:
+        limit = self.limit
+        if before + size > _SMALL and self.held > before:
+            limit -= limit // 8
+        if self.held + size > limit:
             raise Overloaded(
                 "Too many large requests are running; try again in a second.", retry_after_s=1
             )
@@ -113,7 +124,7 @@ async def read_body(
                 allowed = start + watch.stood_s + limits.timeout_s + size / _BYTES_A_SECOND
                 watch.deadline = min(allowed, loop.time() + _SILENCE_S)
                 piece = await content.readany()
-                budget.take(len(piece))
+                budget.take(len(piece), size)
                 size += len(piece)
                 pieces.append(piece)
                 if size > limits.max_bytes:

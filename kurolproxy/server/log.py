@@ -15,6 +15,7 @@ import orjson
 _FLUSH_BYTES = 65_536
 _PRINTABLE = 64
 _MAX_WAITING = 4_194_304
+_SPECIAL = frozenset(' ="')
 
 
 class _Writer:
@@ -149,7 +150,10 @@ class RequestLog:
 
 def _plain(value: Any) -> str:
     text = str(value)
-    return text if text.isprintable() else text.encode("unicode_escape").decode()
+    if text.isprintable() and not _SPECIAL.intersection(text):
+        return text
+    # In quotes, so that nobody makes a second field of it.
+    return '"' + text.encode("unicode_escape").decode().replace('"', '\\"') + '"'
 
 
 def printable(text: str | None, limit: int = _PRINTABLE) -> str | None:

@@ -8,12 +8,14 @@ import json
 import time
 import zlib
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from typing import Any
 
 import aiohttp
 import pytest
 from yarl import URL
 
+from kurolproxy.errors import Overloaded
 from kurolproxy.ir import ProtocolName
 from kurolproxy.server.body import BodyBudget
 from tests.conftest import Running, Starter
@@ -191,9 +193,40 @@ class Noted(BodyBudget):
 
     most = 0
 
-    def take(self, size: int) -> None:
-        super().take(size)
+    def take(self, size: int, before: int = 0) -> None:
+        super().take(size, before)
         self.most = max(self.most, self.held)
+
+
+@pytest.mark.parametrize(
+    ("held", "size", "before", "fits"),
+    [
+        (0, 64, 0, True),
+        (64, 1, 64, False),
+        (55, 1, 48, True),
+        (56, 1, 48, False),
+        (56, 1, 0, True),
+        (63, 1, 0, True),
+        (64, 1, 0, False),
+    ],
+    ids=[
+        "a large one alone",
+        "more than all",
+        "the large ones",
+        "no more of them",
+        "a small one behind them",
+        "the last small one",
+        "none any more",
+    ],
+)
+def test_large_bodies_leave_room_for_small_ones(
+    held: int, size: int, before: int, fits: bool
+) -> None:
+    budget = BodyBudget(64 * MIB)
+    budget.held = held * MIB
+    with nullcontext() if fits else pytest.raises(Overloaded):
+        budget.take(size * MIB, before * MIB)
+    assert budget.held == (held + size * fits) * MIB
 
 
 @every_family

@@ -227,6 +227,17 @@ async def test_stop_ends_a_running_stream_with_an_error_of_its_own_form(
     assert not got.looks_whole
 
 
+def test_line_of_text_has_no_field_that_a_client_wrote() -> None:
+    read, write = os.pipe()
+    log = RequestLog("all", "text", write)
+    log.request(1.0, {"endpoint": '/x" status=200\x1b[31m\n', "status": 404})
+    assert log.close()
+    os.close(write)
+    with os.fdopen(read, "rb") as lines:
+        said = lines.read().decode()
+    assert said.endswith(r' request endpoint="/x\" status=200\x1b[31m\n" status=404' + "\n")
+
+
 def test_reader_of_the_log_that_stops_reading_stops_nobody() -> None:
     read, write = os.pipe()
     log = RequestLog("all", "json", write)
