@@ -47,10 +47,11 @@ GROUP := kurolproxy-config
 
 install: install-program install-files
 
-# Built from a copy: nothing of root's is left in a checkout of somebody else's.
+# Built from a copy: nothing of root's is left in a checkout of somebody else's. Whatever root's
+# umask is, the service's user has to read the program.
 install-program:
-	$(PYTHON) -m venv $(DESTDIR)$(PROGRAM)
-	set -e; copy=$$(mktemp -d); trap 'rm -rf "$$copy"' EXIT; \
+	umask 022; $(PYTHON) -m venv $(DESTDIR)$(PROGRAM)
+	set -e; umask 022; copy=$$(mktemp -d); trap 'rm -rf "$$copy"' EXIT; \
 	cp -R kurolproxy setup.cfg pyproject.toml README.md LICENSE "$$copy"; \
 	$(DESTDIR)$(PROGRAM)/bin/python -I -m pip install --quiet --upgrade "$$copy"
 

@@ -31,11 +31,13 @@ class Installed:
 
     folder: Path
 
-    def make(self, target: str, **variables: str) -> str:
-        """Run a target of the Makefile; return what it printed."""
+    def make(self, target: str, *, umask: int = -1, **variables: str) -> str:
+        """Run a target of the Makefile, also under another umask; return what it printed."""
         given = [f"{name}={value}" for name, value in variables.items()]
         command = ["make", target, f"DESTDIR={self.folder}", *given]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, check=False, umask=umask
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -74,6 +76,28 @@ def test_files_are_where_they_belong_and_private(installed: Installed) -> None:
         "etc/kurolproxy/credentials": 0o700,
     }
     assert {name: files[name] for name in wanted} == wanted
+
+
+# Stands for Python and for the one that it puts below the folder: notes who may read files.
+NOTING = """#!/bin/sh
+if [ "$2" = venv ]; then
+    mkdir -p "$3/bin"
+    cp "$0" "$3/bin/python"
+    umask > "$3/umask"
+else
+    umask >> "$(dirname "$0")/../umask"
+fi
+"""
+
+
+def test_program_may_be_read_by_the_service_whatever_roots_umask_is(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text(NOTING)
+    python.chmod(0o755)
+    made = Installed(tmp_path / "root")
+    made.make("install-program", umask=0o077, PYTHON=str(python))
+    noted = tmp_path / "root/usr/local/lib/kurolproxy/umask"
+    assert noted.read_text().split() == ["0022", "0022"]
 
 
 def test_configuration_that_is_there_is_not_replaced(installed: Installed) -> None:
