@@ -185,7 +185,8 @@ async def test_calls_that_wait_for_one_upstream_do_not_touch_other_models(
     site: Installation, vendor: QuickVendor, tell: Tell
 ) -> None:
     count = rounds(200, 1_000)
-    hold_s = rounds(1.0, 6.0)
+    # Long enough for all of them to arrive, also on a busy machine.
+    hold_s = rounds(4.0, 12.0)
     slow = QuickVendor({"m": paced(hold_s / 3)})
     async with slow, PacedVendor() as timed:
         extra = model("waits", slow.base_url, ("openai-chat",))
