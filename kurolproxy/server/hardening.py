@@ -175,7 +175,7 @@ _TEXTS: dict[int, tuple[str, str | None, str]] = {
 
 
 class GatewayServer(web.Server):
-    """aiohttp's low-level server with our connections and limits.
+    """aiohttp's low-level server with our connections and limits; made inside the running loop.
 
     Args:
         refused: books a request that never comes to the handler.
@@ -205,7 +205,7 @@ class GatewayServer(web.Server):
         self.header_timeout_s = header_timeout_s
         self.highest_descriptor = highest_descriptor
         self.heads: dict[GatewayProtocol, float] = {}
-        self._swept: float | None = None
+        self._swept = asyncio.get_running_loop().time()
         self._stalled_after_s = stalled_after_s
         # Who has not taken all that was written: how much that is, and since when.
         self._untaken: dict[RequestHandler, tuple[int, float]] = {}
@@ -232,7 +232,7 @@ class GatewayServer(web.Server):
         Args:
             now: the loop's time; called at each sweep.
         """
-        late = 0.0 if self._swept is None else now - self._swept
+        late = now - self._swept
         self._swept = now
         if late > STOOD_STILL_S:
             # It was us who stood still.

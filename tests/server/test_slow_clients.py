@@ -127,6 +127,20 @@ async def test_head_and_body_are_waited_for_again_when_it_was_us_who_slept(
             assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
 
 
+async def test_process_that_slept_before_its_first_look_gives_heads_their_time(
+    start: Starter, fake: FakeUpstream
+) -> None:
+    gateway = await start(toml(fake.base_url) + "\n[limits]\nheader_timeout_s = 1\n")
+    async with connection(gateway) as (reader, writer), asyncio.timeout(LATE_S):
+        writer.write(LIVEZ[:10])
+        await soon(lambda: len(gateway.gateway.connections()) == 1)
+        # No sweep has come yet since the start.
+        time.sleep(1.5)  # noqa: ASYNC251
+        await asyncio.sleep(0.01)
+        writer.write(LIVEZ[10:])
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+
+
 async def test_idle_connection_is_closed_in_the_end(start: Starter, fake: FakeUpstream) -> None:
     limits = "\n[limits]\nidle_connection_timeout_s = 0.3\n"
     running = await start(toml(fake.base_url) + limits)
