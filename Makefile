@@ -14,7 +14,10 @@ CLIENTS := $(or $(KUROL_CLIENTS_CACHE),.cache/clients)
 # Where `make test-scale` makes its ledger, once: about 3 GB.
 SCALE := $(or $(KUROL_SCALE_CACHE),.cache/scale)
 
-.PHONY: venv demo run install install-program install-files uninstall test test-clients test-faults test-scale soak golden conformance lint types imports check format clean
+# What calls a whole gateway within the test's own process: half of the time of all tests.
+CALLS := tests/server tests/pairs
+
+.PHONY: venv demo run install install-program install-files uninstall test test-calls test-rest test-clients test-faults test-scale soak golden conformance lint types imports check format clean
 
 venv: $(BIN)/.ready
 
@@ -85,8 +88,15 @@ uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/kurolproxy $(addprefix $(DESTDIR)$(UNITDIR)/,$(UNITS)) \
 		$(DESTDIR)$(SYSUSERSDIR)/kurolproxy.conf
 
+# Two halves at once, each in a process of its own; what they print comes half by half.
 test: $(BIN)/.ready-test
-	$(BIN)/python -m pytest
+	$(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync=target test-calls test-rest
+
+test-calls: $(BIN)/.ready-test
+	$(BIN)/python -m pytest $(CALLS)
+
+test-rest: $(BIN)/.ready-test
+	$(BIN)/python -m pytest $(addprefix --ignore=,$(CALLS))
 
 # Real agents and Node SDKs against the gateway: docs/clients.md.
 test-clients: $(BIN)/.ready-test $(CLIENTS)/.ready
