@@ -140,8 +140,9 @@ def head(key: str, length: int) -> bytes:
 async def test_calls_are_refused_before_the_kernel_would_kill(
     site: Installation, tmp_path: Path, tell: Tell
 ) -> None:
-    # A body is less than the tenth that is left when calls begin to be refused.
-    limit, size = rounds((150 * MIB, 11 * MIB), (300 * MIB, 24 * MIB))
+    # A body is less than the tenth that is left when calls begin to be refused, and all of them
+    # are less than what bodies may take together.
+    limit, size = rounds((150 * MIB, 11 * MIB), (250 * MIB, 20 * MIB))
     body = large(size)
     async with site.serving(*with_memory(limited(tmp_path, limit))) as served:
         pid = served.process.pid
