@@ -8,9 +8,10 @@ from collections.abc import Mapping
 
 from kurolproxy.errors import UpstreamError
 from kurolproxy.upstream.address import Address, Origin
+from kurolproxy.upstream.answer import StreamedAnswer
 from kurolproxy.upstream.client import KEEPALIVE_S, LINGER_S, Call
 from kurolproxy.upstream.connect import Dialler
-from kurolproxy.upstream.connection import Connection, StaleConnection, StreamedAnswer
+from kurolproxy.upstream.connection import Connection, StaleConnection
 
 _SWEEP_S = 1.0
 
