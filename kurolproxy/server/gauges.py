@@ -8,8 +8,14 @@ from kurolproxy.server.state import State
 
 def register(state: State, lag: LoopLag) -> None:
     """Add the gauges of a gateway to its metrics."""
-    gauge = state.metrics.gauge
     state.metrics.each_upstream = lambda: state.health.up(state.setup.catalog, state.clock.now())
+    _ledger(state)
+    _calls(state)
+    _process(state, lag)
+
+
+def _ledger(state: State) -> None:
+    gauge = state.metrics.gauge
     gauge(
         "kurol_ledger_pending_rows",
         "Usage rows not yet in SQLite.",
@@ -35,11 +41,10 @@ def register(state: State, lag: LoopLag) -> None:
         "Lines of the journal that could not be read.",
         lambda: state.usage.damaged,
     )
-    gauge(
-        "kurol_event_loop_lag_seconds",
-        "How late the event loop was at most, in the last 15 to 30 seconds.",
-        lambda: lag.seconds,
-    )
+
+
+def _calls(state: State) -> None:
+    gauge = state.metrics.gauge
     gauge(
         "kurol_reserved_tokens",
         "Tokens held by running calls.",
@@ -49,6 +54,20 @@ def register(state: State, lag: LoopLag) -> None:
         "kurol_requests_running",
         "Calls that were admitted and run.",
         lambda: state.admission.running,
+    )
+    gauge(
+        "kurol_body_bytes_in_flight",
+        "Bytes of the request bodies that are held.",
+        lambda: state.bodies.held,
+    )
+
+
+def _process(state: State, lag: LoopLag) -> None:
+    gauge = state.metrics.gauge
+    gauge(
+        "kurol_event_loop_lag_seconds",
+        "How late the event loop was at most, in the last 15 to 30 seconds.",
+        lambda: lag.seconds,
     )
     gauge(
         "kurol_process_memory_limit_bytes",
@@ -69,9 +88,4 @@ def register(state: State, lag: LoopLag) -> None:
         "kurol_descriptors_short",
         "1 while calls are refused because the last descriptors are kept for those that run.",
         lambda: float(state.descriptors.short),
-    )
-    gauge(
-        "kurol_body_bytes_in_flight",
-        "Bytes of the request bodies that are held.",
-        lambda: state.bodies.held,
     )
