@@ -135,7 +135,7 @@ def session(dice: random.Random, results: list[str]) -> Session:
     """Return a session in which tools gave these results."""
     system = "You are a coding agent. Follow the rules of this manual.\n" + manual(dice)[:9_000]
     task = (
-        f"<environment>\nLinux, /home/user/work-{dice.randrange(99)}, branch main\n</environment>",
+        f"<environment>\nLinux, /srv/projects/it-{dice.randrange(99)}, branch main\n</environment>",
         "Find out why the nightly run fails, explain it to me, and mend it with a small change.",
     )
     turns = tuple(_turn(dice, result) for result in results)
@@ -144,7 +144,7 @@ def session(dice: random.Random, results: list[str]) -> Session:
 
 def _turn(dice: random.Random, result: str) -> Turn:
     args = {
-        "file_path": f"/home/user/work/src/module_{dice.randrange(99)}/reader.py",
+        "file_path": f"/srv/project/code/src/module_{dice.randrange(99)}/reader.py",
         "offset": dice.randrange(2_000),
         "limit": 200,
     }
