@@ -1,0 +1,1 @@
+"""How each tool is pointed at this gateway: texts, and which tool a request came from."""

@@ -1,0 +1,1 @@
+"""The dashboard: pages for account holders and operators, rendered on the server."""
