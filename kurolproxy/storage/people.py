@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Annotated, Any, Final
@@ -27,6 +27,23 @@ Facts = dict[str, Any]
 # What JSON and every client can hold.
 _Count = Annotated[int, Meta(ge=1, le=2**53)]
 _Patterns = Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(min_length=1)]
+
+
+@dataclass(frozen=True, slots=True)
+class By:
+    """On whose behalf a verb is carried out.
+
+    Attributes:
+        actor: who asked, for the audit trail.
+        account_id: whose keys it may be about; None: anybody's.
+    """
+
+    actor: str = "operator"
+    account_id: int | None = None
+
+
+OPERATOR: Final = By()
+"""Whoever may use the command line."""
 
 
 class NoArgs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -107,12 +124,13 @@ class People:
         self._plans = plans
         self._clock = clock
 
-    async def call(self, verb: str, args: Mapping[str, Any]) -> Any:
+    async def call(self, verb: str, args: Mapping[str, Any], by: By = OPERATOR) -> Any:
         """Carry out one verb.
 
         Args:
             verb: one of ``VERBS``.
             args: what the verb's structure names; nothing else.
+            by: on whose behalf.
 
         Returns:
             an object for one thing, an array for a list.
@@ -134,19 +152,19 @@ class People:
         except msgspec.ValidationError as error:
             # It names fields and types, never a value.
             raise Invalid(f"{verb}: {error}") from error
-        return await method(self, wanted)
+        return await method(self, wanted, by)
 
     # --- accounts -----------------------------------------------------------------
 
-    async def create_account(self, new: NewAccount) -> Facts:
+    async def create_account(self, new: NewAccount, by: By = OPERATOR) -> Facts:
         """Make an account on a plan that exists."""
         self._check_plan(new.plan)
         account = await self._store.create_account(
-            new.email, new.plan, new.name, new.role, new.password_hash
+            new.email, new.plan, new.name, new.role, new.password_hash, actor=by.actor
         )
         return account_facts(account)
 
-    async def list_accounts(self, _: NoArgs) -> list[Facts]:
+    async def list_accounts(self, _: NoArgs, by: By = OPERATOR) -> list[Facts]:
         """Return all accounts, the oldest first, with the number of their valid keys."""
         counts: dict[int, int] = {}
         for key in await self._store.list_keys():
@@ -154,35 +172,37 @@ class People:
         accounts = await self._store.list_accounts()
         return [{**account_facts(each), "keys": counts.get(each.id, 0)} for each in accounts]
 
-    async def set_plan(self, change: NewPlan) -> Facts:
+    async def set_plan(self, change: NewPlan, by: By = OPERATOR) -> Facts:
         """Move an account to another plan that exists, from its next request on."""
         self._check_plan(change.plan)
-        return account_facts(await self._store.set_plan(change.email, change.plan))
+        account = await self._store.set_plan(change.email, change.plan, actor=by.actor)
+        return account_facts(account)
 
-    async def disable(self, whose: ByEmail) -> Facts:
+    async def disable(self, whose: ByEmail, by: By = OPERATOR) -> Facts:
         """Make all keys of an account invalid."""
-        return account_facts(await self._store.disable(whose.email))
+        return account_facts(await self._store.disable(whose.email, actor=by.actor))
 
-    async def enable(self, whose: ByEmail) -> Facts:
+    async def enable(self, whose: ByEmail, by: By = OPERATOR) -> Facts:
         """Let a disabled account call again."""
-        return account_facts(await self._store.enable(whose.email))
+        return account_facts(await self._store.enable(whose.email, actor=by.actor))
 
-    async def delete(self, whose: ByEmail) -> Facts:
+    async def delete(self, whose: ByEmail, by: By = OPERATOR) -> Facts:
         """Delete an account and its keys; its usage stays in the ledger."""
-        return account_facts(await self._store.delete(whose.email))
+        return account_facts(await self._store.delete(whose.email, actor=by.actor))
 
-    async def reset_password(self, change: NewPassword) -> Facts:
+    async def reset_password(self, change: NewPassword, by: By = OPERATOR) -> Facts:
         """Replace the password of an account."""
-        return account_facts(await self._store.set_password(change.email, change.password_hash))
+        account = await self._store.set_password(change.email, change.password_hash, actor=by.actor)
+        return account_facts(account)
 
     # --- keys ---------------------------------------------------------------------
 
-    async def create_key(self, new: NewKey) -> Facts:
+    async def create_key(self, new: NewKey, by: By = OPERATOR) -> Facts:
         """Make a key; its secret is in the result and nowhere else."""
-        key, secret = await self._store.create_key(**msgspec.structs.asdict(new))
+        key, secret = await self._store.create_key(**msgspec.structs.asdict(new), actor=by.actor)
         return await self._told(key, secret)
 
-    async def list_keys(self, which: SomeKeys) -> list[Facts]:
+    async def list_keys(self, which: SomeKeys, by: By = OPERATOR) -> list[Facts]:
         """Return keys, the oldest first, revoked and expired ones too."""
         accounts = {each.id: each for each in await self._store.list_accounts()}
         keys = await self._store.list_keys(which.email)
@@ -194,13 +214,16 @@ class People:
             if each.account_id in accounts
         ]
 
-    async def revoke_key(self, which: ById) -> Facts:
+    async def revoke_key(self, which: ById, by: By = OPERATOR) -> Facts:
         """Make a key invalid for ever, from the next request on."""
-        return await self._told(await self._store.revoke_key(which.id))
+        key = await self._store.revoke_key(which.id, account_id=by.account_id, actor=by.actor)
+        return await self._told(key)
 
-    async def rotate_key(self, which: ById) -> Facts:
+    async def rotate_key(self, which: ById, by: By = OPERATOR) -> Facts:
         """Give a key another secret; the old one is invalid from the next request on."""
-        key, secret = await self._store.rotate_key(which.id)
+        key, secret = await self._store.rotate_key(
+            which.id, account_id=by.account_id, actor=by.actor
+        )
         return await self._told(key, secret)
 
     async def _told(self, key: Key, secret: str | None = None) -> Facts:
