@@ -6,7 +6,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Literal
+from typing import Final, Literal
 
 AccountRole = Literal["user", "admin"]
 KeyState = Literal["valid", "revoked", "expired", "account disabled"]
@@ -69,6 +69,22 @@ class Key:
         return self.requests_per_minute is not None or self.daily_tokens is not None
 
 
+SESSION_KEY_ID: Final = "playground"
+"""The key column of calls that somebody makes in the dashboard, without a key."""
+
+
+def session_key(account_id: int) -> Key:
+    """Return what stands for a key when an account calls by its session; it narrows nothing."""
+    return Key(
+        id=SESSION_KEY_ID,
+        account_id=account_id,
+        label=SESSION_KEY_ID,
+        digest=b"",
+        prefix="",
+        last_four="",
+    )
+
+
 def state_of(key: Key, account: Account | None, unix_now: float) -> KeyState:
     """Return whether a key is valid, or what ended it.
 
@@ -106,7 +122,7 @@ def digest(secret: str) -> bytes:
 
 
 class KeyTable:
-    """All keys in memory, by the digest of their secret.
+    """All keys in memory, by the digest of their secret, and all accounts.
 
     One look-up of one digest, whatever was sent: nothing compares prefixes or lengths,
     so that the time it takes says nothing about a wrong key.
@@ -116,6 +132,7 @@ class KeyTable:
         self._owners: dict[bytes, tuple[Key, Account]] = {}
         self._digests: dict[str, bytes] = {}
         self._of_account: dict[int, set[str]] = {}
+        self._accounts: dict[int, Account] = {}
 
     def __len__(self) -> int:
         return len(self._owners)
@@ -131,8 +148,12 @@ class KeyTable:
     def current(self, key: Key) -> tuple[Key, Account] | None:
         """Return what the table says of this key now, or None when it is gone.
 
-        A rotated key has another digest: who came with the old one finds nothing.
+        A rotated key has another digest: who came with the old one finds nothing. The key of
+        a session stands in no table: it is there as long as its account.
         """
+        if key.id == SESSION_KEY_ID:
+            account = self._accounts.get(key.account_id)
+            return None if account is None else (key, account)
         return self._owners.get(key.digest)
 
     def knows(self, key_id: str) -> bool:
@@ -144,11 +165,16 @@ class KeyTable:
         found = self._digests.get(key_id)
         return found is not None and self._owners[found][0].narrows_limits
 
+    def account(self, account_id: int) -> Account | None:
+        """Return an account as it is now, active or not; None when there is none."""
+        return self._accounts.get(account_id)
+
     def put(self, key: Key, account: Account) -> None:
         """Add a key, or replace the one of the same id, its old secret included."""
         if account.id != key.account_id:
             raise ValueError(f"key {key.id} is not of account {account.id}")
         self.remove(key.id)
+        self._accounts[account.id] = account
         self._owners[key.digest] = (key, account)
         self._digests[key.id] = key.digest
         self._of_account.setdefault(account.id, set()).add(key.id)
@@ -165,12 +191,14 @@ class KeyTable:
             del self._of_account[key.account_id]
 
     def put_account(self, account: Account) -> None:
-        """Replace the account of all its keys: a new plan, disabled, enabled."""
+        """Add an account, or replace it, for all its keys too: a new plan, disabled, enabled."""
+        self._accounts[account.id] = account
         for key_id in self._of_account.get(account.id, ()):
             key, _ = self._owners[self._digests[key_id]]
             self._owners[key.digest] = (key, account)
 
     def remove_account(self, account_id: int) -> None:
-        """Forget all keys of an account."""
+        """Forget an account and all its keys."""
+        self._accounts.pop(account_id, None)
         for key_id in tuple(self._of_account.get(account_id, ())):
             self.remove(key_id)

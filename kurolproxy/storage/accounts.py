@@ -90,13 +90,15 @@ class AccountStore:
     # --- reading ----------------------------------------------------------------------
 
     async def load(self) -> list[tuple[Key, Account]]:
-        """Read all keys that are not revoked, with their accounts, into the key table."""
+        """Read all accounts, and all keys that are not revoked, into the key table."""
         accounts = {account.id: account for account in await self.list_accounts()}
         pairs: list[tuple[Key, Account]] = []
         last: int | None = 0
         while last is not None:
             last, keys = await self._database.report(partial(_some_keys, last))
             pairs += ((key, accounts[key.account_id]) for key in keys)
+        for account in accounts.values():
+            self._table.put_account(account)
         for key, account in pairs:
             self._table.put(key, account)
         return pairs
@@ -196,7 +198,7 @@ class AccountStore:
             await self._audit(db, actor, "account.create", email, plan=plan, role=role)
             return await find_account(db, email)
 
-        return await self._database.write(work, durable=True)
+        return await self._database.write(work, durable=True, then=self._table.put_account)
 
     async def set_plan(self, email: str, plan: str, *, actor: str = _OPERATOR) -> Account:
         """Give an account another plan, from the next request on.

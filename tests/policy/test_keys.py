@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import sha256
 
 import pytest
 
-from kurolproxy.policy.keys import Account, Key, KeyTable, digest, make_secret
+from kurolproxy.policy.keys import (
+    Account,
+    Key,
+    KeyTable,
+    digest,
+    make_secret,
+    session_key,
+)
 
 ANN = Account(1, "ann@example.org", "Ann", "user", "team")
 BEN = Account(2, "ben@example.org", "Ben", "user", "team")
@@ -103,3 +111,19 @@ def test_key_is_not_put_under_a_foreign_account() -> None:
 
 def test_representation_of_a_key_hides_its_digest() -> None:
     assert "digest" not in repr(key("k1", "one"))
+
+
+def test_session_of_an_account_is_valid_as_long_as_the_account_is_there() -> None:
+    table = KeyTable()
+    account = Account(7, "a@example.org", "", "user", "team")
+    key = session_key(7)
+    assert table.current(key) is None
+    table.put_account(account)
+    assert table.current(key) == (key, account)
+    moved = replace(account, plan="other")
+    table.put_account(moved)
+    assert table.current(key) == (key, moved)
+    assert table.account(7) == moved
+    table.remove_account(7)
+    assert table.current(key) is None
+    assert table.account(7) is None
