@@ -1,0 +1,1 @@
+"""Tests of the tools' settings and of how a tool is known."""
