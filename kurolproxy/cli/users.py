@@ -68,6 +68,16 @@ def set_plan(given: Path | None, *, email: str, plan: str, as_json: bool) -> Non
 
 @users.command()
 @_email
+@click.argument("role", type=click.Choice(["user", "admin"]))
+@json_option
+@click.pass_obj
+def set_role(given: Path | None, *, email: str, role: str, as_json: bool) -> None:
+    """Make the account of EMAIL an admin, or a user again; one active admin is kept."""
+    print_facts(call(given, "users.set_role", {"email": email, "role": role}), as_json=as_json)
+
+
+@users.command()
+@_email
 @json_option
 @click.pass_obj
 def disable(given: Path | None, *, email: str, as_json: bool) -> None:

@@ -178,10 +178,11 @@ class Admission:
         Raises:
             Unauthenticated: it may not; the text is the same for whatever ended it.
         """
-        if state_of(key, account, unix_now) != "valid":
-            raise Unauthenticated(refusals.INVALID_KEY)
-        if key.admin:
+        state = state_of(key, account, unix_now)
+        if key.admin and state in ("valid", "account is no admin"):
             raise Unauthenticated(refusals.MANAGEMENT_KEY)
+        if state != "valid":
+            raise Unauthenticated(refusals.INVALID_KEY)
 
     def plan(self, caller: Caller) -> Plan:
         """Return the plan of a caller.

@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Final, Literal
 
 AccountRole = Literal["user", "admin"]
-KeyState = Literal["valid", "revoked", "expired", "account disabled"]
+KeyState = Literal["valid", "revoked", "expired", "account disabled", "account is no admin"]
 
 KEY_PREFIX = "sk-kurol-"
 ADMIN_KEY_PREFIX = "sk-kurol-admin-"
@@ -96,7 +96,10 @@ def state_of(key: Key, account: Account | None, unix_now: float) -> KeyState:
         return "revoked"
     if key.expires_at is not None and unix_now >= key.expires_at:
         return "expired"
-    return "valid" if account is not None and account.active else "account disabled"
+    if account is None or not account.active:
+        return "account disabled"
+    # Whoever is no admin any more manages nothing, and again as soon as he is one.
+    return "account is no admin" if key.admin and account.role != "admin" else "valid"
 
 
 def make_secret(random: bytes, *, admin: bool = False) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import time
 from collections.abc import Callable, Iterable
@@ -21,15 +20,19 @@ from kurolproxy.policy.keys import (
     digest,
     make_secret,
 )
+from kurolproxy.storage.changes import AccountChange, check_admin_stays, steps, write_change
 from kurolproxy.storage.database import Database
-from kurolproxy.storage.errors import Conflict, Invalid, Limit
-from kurolproxy.storage.lane import Queries
+from kurolproxy.storage.errors import Conflict, Invalid, NotFound
+from kurolproxy.storage.key_rows import check_new, insert_key, some_keys
+from kurolproxy.storage.paging import Page, account_page, key_page
 from kurolproxy.storage.records import (
     SELECT_ACCOUNT,
     SELECT_KEY,
     AuditEntry,
+    Who,
     account_of,
     audit_of,
+    by_who,
     checked_email,
     checked_limit,
     checked_patterns,
@@ -49,10 +52,6 @@ MAX_KEYS_PER_ACCOUNT = 20
 LATEST_EXPIRY = 253_402_300_800.0
 """10000-01-01T00:00:00Z in Unix seconds: no date can be written from there on."""
 
-_SOME_KEYS = f"""
-{SELECT_KEY.replace("SELECT ", "SELECT rowid, ")}
-WHERE rowid > ? AND revoked_at IS NULL ORDER BY rowid LIMIT 5000
-"""
 _OPERATOR = "operator"
 _KEY_ID_BYTES = 6
 
@@ -95,7 +94,7 @@ class AccountStore:
         pairs: list[tuple[Key, Account]] = []
         last: int | None = 0
         while last is not None:
-            last, keys = await self._database.report(partial(_some_keys, last))
+            last, keys = await self._database.report(partial(some_keys, last))
             pairs += ((key, accounts[key.account_id]) for key in keys)
         for account in accounts.values():
             self._table.put_account(account)
@@ -109,50 +108,64 @@ class AccountStore:
             account_of(row) for row in await self._database.read(f"{SELECT_ACCOUNT} ORDER BY id")
         ]
 
-    async def get_account(self, email: str) -> Account:
-        """Return the account of an email, in whatever letter case.
+    async def account_page(
+        self, *, after: int = 0, limit: int, email: str | None = None
+    ) -> Page[Account]:
+        """Return some accounts; see ``paging.account_page``."""
+        return await account_page(self._database, after=after, limit=limit, email=email)
+
+    async def get_account(self, who: Who) -> Account:
+        """Return an account.
 
         Raises:
             NotFound: there is none.
         """
-        rows = await self._database.read(
-            f"{SELECT_ACCOUNT} WHERE email_folded = ?", [folded(email)]
-        )
-        return account_of(only(rows, f"there is no account {email!r}"))
+        where, value = by_who(who)
+        rows = await self._database.read(f"{SELECT_ACCOUNT} WHERE {where}", [value])
+        return account_of(only(rows, f"there is no account {who!r}"))
 
-    async def get_password_hash(self, email: str) -> str | None:
+    async def get_password_hash(self, who: Who) -> str | None:
         """Return the hash of an account's password; None when it has none.
 
         Raises:
             NotFound: there is no such account.
         """
-        sql = "SELECT password_hash FROM accounts WHERE email_folded = ?"
-        rows = await self._database.read(sql, [folded(email)])
-        found: str | None = only(rows, f"there is no account {email!r}")["password_hash"]
+        where, value = by_who(who)
+        sql = f"SELECT password_hash FROM accounts WHERE {where}"
+        rows = await self._database.read(sql, [value])
+        found: str | None = only(rows, f"there is no account {who!r}")["password_hash"]
         return found
 
-    async def list_keys(self, email: str | None = None) -> list[Key]:
+    async def list_keys(self, who: Who | None = None) -> list[Key]:
         """Return the keys of one account, or of all; revoked ones too, the oldest first.
 
         Raises:
             NotFound: there is no such account.
         """
-        if email is None:
+        if who is None:
             rows = await self._database.read(f"{SELECT_KEY} ORDER BY created_at, id")
             return [key_of(row) for row in rows]
-        account = await self.get_account(email)
+        account = await self.get_account(who)
         sql = f"{SELECT_KEY} WHERE account_id = ? ORDER BY created_at, id"
         return [key_of(row) for row in await self._database.read(sql, [account.id])]
 
-    async def owner_of(self, key_id: str) -> tuple[Key, Account]:
+    async def key_page(self, account_id: int, *, after: str | None = None, limit: int) -> Page[Key]:
+        """Return some keys of an account; see ``paging.key_page``."""
+        return await key_page(self._database, account_id, after=after, limit=limit)
+
+    async def owner_of(self, key_id: str, *, account_id: int | None = None) -> tuple[Key, Account]:
         """Return a key, revoked or not, and its account.
 
+        Args:
+            account_id: whose key it must be; None: anybody's.
+
         Raises:
-            NotFound: there is no such key.
+            NotFound: there is no such key, or it is somebody else's.
         """
         missing = f"there is no key {key_id[:60]!r}"
         rows = await self._database.read(f"{SELECT_KEY} WHERE id = ?", [key_id])
-        key = key_of(only(rows, missing))
+        own = [row for row in rows if account_id in (None, row["account_id"])]
+        key = key_of(only(own, missing))
         rows = await self._database.read(f"{SELECT_ACCOUNT} WHERE id = ?", [key.account_id])
         return key, account_of(only(rows, missing))
 
@@ -188,7 +201,7 @@ class AccountStore:
 
         async def work(db: aiosqlite.Connection) -> Account:
             if await rows_of(db, f"{SELECT_ACCOUNT} WHERE email_folded = ?", folded(email)):
-                raise Conflict(f"there is an account {email!r} already")
+                raise Conflict(f"there is an account {email!r} already", field="email")
             await db.execute(
                 "INSERT INTO accounts"
                 " (email, email_folded, name, role, plan, password_hash, created_at)"
@@ -200,43 +213,61 @@ class AccountStore:
 
         return await self._database.write(work, durable=True, then=self._table.put_account)
 
-    async def set_plan(self, email: str, plan: str, *, actor: str = _OPERATOR) -> Account:
-        """Give an account another plan, from the next request on.
+    async def change(self, who: Who, change: AccountChange, *, actor: str = _OPERATOR) -> Account:
+        """Change an account, from its next request on; what is so already is no change.
+
+        Args:
+            change: whether the catalog has its plan is for the caller to check.
 
         Raises:
             NotFound: there is no such account.
+            Conflict: the last active admin would be none any more.
+            Invalid: a text is no single line.
         """
-        plan = checked_text(plan, "plan")
-        return await self._set(email, "plan = ?", plan, actor, "account.set-plan", plan=plan)
+        change = change.checked()
 
-    async def disable(self, email: str, *, actor: str = _OPERATOR) -> Account:
-        """Make all keys of an account invalid, from the next request on.
+        async def work(db: aiosqlite.Connection) -> Account:
+            before = await find_account(db, who)
+            after = change.applied(before)
+            await check_admin_stays(db, before, after)
+            await write_change(db, after)
+            for action, detail in steps(before, after):
+                await self._audit(db, actor, action, before.email, **detail)
+            return after
 
-        Raises:
-            NotFound: there is no such account.
-        """
-        return await self._set(email, "active = ?", 0, actor, "account.disable")
+        return await self._database.write(work, durable=True, then=self._table.put_account)
 
-    async def enable(self, email: str, *, actor: str = _OPERATOR) -> Account:
-        """Let a disabled account call again.
+    async def set_plan(self, who: Who, plan: str, *, actor: str = _OPERATOR) -> Account:
+        """Give an account another plan; see ``change``."""
+        return await self.change(who, AccountChange(plan=plan), actor=actor)
 
-        Raises:
-            NotFound: there is no such account.
-        """
-        return await self._set(email, "active = ?", 1, actor, "account.enable")
+    async def disable(self, who: Who, *, actor: str = _OPERATOR) -> Account:
+        """Make all keys of an account invalid; see ``change``."""
+        return await self.change(who, AccountChange(active=False), actor=actor)
+
+    async def enable(self, who: Who, *, actor: str = _OPERATOR) -> Account:
+        """Let a disabled account call again; see ``change``."""
+        return await self.change(who, AccountChange(active=True), actor=actor)
 
     async def set_password(
-        self, email: str, password_hash: str | None, *, actor: str = _OPERATOR
+        self, who: Who, password_hash: str | None, *, actor: str = _OPERATOR
     ) -> Account:
         """Replace the hash of a password; None leaves the account without one.
 
         Raises:
             NotFound: there is no such account.
         """
-        action = "account.set-password"
-        return await self._set(email, "password_hash = ?", password_hash, actor, action)
 
-    async def delete(self, email: str, *, actor: str = _OPERATOR) -> Account:
+        async def work(db: aiosqlite.Connection) -> Account:
+            account = await find_account(db, who)
+            sql = "UPDATE accounts SET password_hash = ? WHERE id = ?"
+            await db.execute(sql, (password_hash, account.id))
+            await self._audit(db, actor, "account.set-password", account.email)
+            return account
+
+        return await self._database.write(work, durable=True)
+
+    async def delete(self, who: Who, *, actor: str = _OPERATOR) -> Account:
         """Delete an account and its keys; what they used stays in the ledger.
 
         Returns:
@@ -244,10 +275,12 @@ class AccountStore:
 
         Raises:
             NotFound: there is no such account.
+            Conflict: it is the last active admin.
         """
 
         async def work(db: aiosqlite.Connection) -> Account:
-            account = await find_account(db, email)
+            account = await find_account(db, who)
+            await check_admin_stays(db, account, None)
             await db.execute("DELETE FROM accounts WHERE id = ?", (account.id,))
             await self._audit(db, actor, "account.delete", account.email, id=account.id)
             return account
@@ -261,7 +294,7 @@ class AccountStore:
 
     async def create_key(
         self,
-        email: str,
+        who: Who,
         *,
         label: str = "",
         models: Iterable[str] | None = None,
@@ -270,6 +303,7 @@ class AccountStore:
         expires_at: float | None = None,
         admin: bool = False,
         secret: str | None = None,
+        account_id: int | None = None,
         actor: str = _OPERATOR,
     ) -> tuple[Key, str]:
         """Make a key of an account.
@@ -279,17 +313,18 @@ class AccountStore:
             requests_per_minute: narrows the plan's.
             daily_tokens: narrows the plan's.
             expires_at: unix seconds.
-            admin: a management key, which cannot call models.
+            admin: a management key, which cannot call models; of an admin's account.
             secret: brought along from elsewhere instead of made here.
+            account_id: which account it must be; None: any.
 
         Returns:
             the key, and its secret: the only time that anybody sees it.
 
         Raises:
-            NotFound: there is no such account.
+            NotFound: there is no such account, or it is somebody else's.
             Limit: the account has ``max_keys`` already.
             Conflict: the secret that was brought along is in use.
-            Invalid: a value makes no sense.
+            Invalid: a value makes no sense, or a management key is for no admin.
         """
         if secret is None:
             secret = make_secret(self._random(SECRET_BYTES), admin=admin)
@@ -306,10 +341,15 @@ class AccountStore:
         )
 
         async def work(db: aiosqlite.Connection) -> tuple[Key, Account]:
-            account = await find_account(db, email)
+            account = await find_account(db, who)
+            if account_id not in (None, account.id):
+                raise NotFound(f"there is no account {who!r}")
+            if admin and account.role != "admin":
+                text = f"{account.email} is no admin: a management key needs one"
+                raise Invalid(text, field="admin")
             key = replace(draft, account_id=account.id)
-            await self._check_new(db, key)
-            await self._insert_key(db, key)
+            await check_new(db, key, self.max_keys)
+            await insert_key(db, key, self._clock())
             await self._audit(db, actor, "key.create", key.id, email=account.email, admin=admin)
             return key, account
 
@@ -332,9 +372,9 @@ class AccountStore:
     def _check_expiry(self, expires_at: float) -> None:
         # Not "not less" in vain: NaN is neither.
         if not expires_at < LATEST_EXPIRY:
-            raise Invalid("a key cannot expire after the year 9999")
+            raise Invalid("a key cannot expire after the year 9999", field="expires_at")
         if expires_at <= self._clock():
-            raise Invalid("the key would have expired already")
+            raise Invalid("the key would have expired already", field="expires_at")
 
     async def revoke_key(
         self, key_id: str, *, account_id: int | None = None, actor: str = _OPERATOR
@@ -403,44 +443,6 @@ class AccountStore:
 
     # --- inside a transaction ---------------------------------------------------------
 
-    async def _set(
-        self, email: str, assignment: str, value: Any, actor: str, action: str, **detail: Any
-    ) -> Account:
-        async def work(db: aiosqlite.Connection) -> Account:
-            account = await find_account(db, email)
-            # The assignment is one of the methods above, never a caller's text.
-            await db.execute(f"UPDATE accounts SET {assignment} WHERE id = ?", (value, account.id))
-            await self._audit(db, actor, action, account.email, **detail)
-            return await find_account(db, email)
-
-        return await self._database.write(work, durable=True, then=self._table.put_account)
-
-    async def _check_new(self, db: aiosqlite.Connection, key: Key) -> None:
-        if await rows_of(db, "SELECT 1 FROM keys WHERE digest = ?", key.digest):
-            raise Conflict("this key is in use already")
-        sql = "SELECT count(*) FROM keys WHERE account_id = ? AND revoked_at IS NULL"
-        count = (await rows_of(db, sql, key.account_id))[0][0]
-        if count >= self.max_keys:
-            raise Limit(f"an account may have {self.max_keys} keys: revoke one first")
-
-    async def _insert_key(self, db: aiosqlite.Connection, key: Key) -> None:
-        values = {
-            "id": key.id,
-            "account_id": key.account_id,
-            "label": key.label,
-            "digest": key.digest,
-            "prefix": key.prefix,
-            "last_four": key.last_four,
-            "models": None if key.models is None else json.dumps(key.models),
-            "requests_per_minute": key.requests_per_minute,
-            "daily_tokens": key.daily_tokens,
-            "expires_at": key.expires_at,
-            "admin": int(key.admin),
-            "created_at": self._clock(),
-        }
-        marks = ", ".join(f":{column}" for column in values)
-        await db.execute(f"INSERT INTO keys ({', '.join(values)}) VALUES ({marks})", values)
-
     async def _audit(
         self, db: aiosqlite.Connection, actor: str, action: str, subject: str, **detail: Any
     ) -> None:
@@ -448,12 +450,3 @@ class AccountStore:
 
     def _put(self, pair: tuple[Key, Account]) -> None:
         self._table.put(*pair)
-
-
-def _some_keys(after: int, queries: Queries) -> tuple[int | None, list[Key]]:
-    """Return the rowid of the last of the next valid keys, and the keys.
-
-    Not all at once: a slow disk reads some of them in the time of a query.
-    """
-    rows = queries.rows(_SOME_KEYS, [after])
-    return (rows[-1][0] if rows else None), [key_of(row[1:]) for row in rows]

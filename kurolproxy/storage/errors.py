@@ -40,7 +40,16 @@ class QueryTooLong(StorageError):
 
 
 class StoreError(Exception):
-    """A change was refused; the text is for whoever asked for it."""
+    """A change was refused; the text is for whoever asked for it.
+
+    Args:
+        field: the field at fault, by the name that it has in the verb's structure; "" when
+            it is about none, or about several.
+    """
+
+    def __init__(self, message: str = "", *, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class NotFound(StoreError):

@@ -20,12 +20,16 @@ from msgspec import Meta
 
 from kurolproxy.policy.keys import Account, AccountRole, Key, state_of
 from kurolproxy.storage.accounts import AccountStore
-from kurolproxy.storage.errors import Invalid
+from kurolproxy.storage.changes import AccountChange
+from kurolproxy.storage.errors import Invalid, NotFound
+from kurolproxy.storage.records import Who
 
 Facts = dict[str, Any]
 
 # What JSON and every client can hold.
 _Count = Annotated[int, Meta(ge=1, le=2**53)]
+_From = Annotated[int, Meta(ge=0, le=2**53)]
+_PageSize = Annotated[int, Meta(ge=1, le=1_000)]
 _Patterns = Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(min_length=1)]
 
 
@@ -50,10 +54,28 @@ class NoArgs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A verb without arguments."""
 
 
-class ByEmail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A verb about one account."""
+class Whose(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A verb about one account: by its email, or by its id."""
 
-    email: str
+    email: str | None = None
+    account_id: _Count | None = None
+
+    @property
+    def named(self) -> bool:
+        """Whether an account is named at all."""
+        return self.email is not None or self.account_id is not None
+
+    @property
+    def who(self) -> Who:
+        """The account.
+
+        Raises:
+            Invalid: not exactly one of the two is given.
+        """
+        who = self.account_id if self.email is None else self.email
+        if who is None or None not in (self.email, self.account_id):
+            raise Invalid("say which account it is, by email or by account_id")
+        return who
 
 
 class ById(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -72,24 +94,42 @@ class NewAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     password_hash: str | None = None
 
 
-class NewPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class NewPlan(Whose, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """``users.set_plan``."""
 
-    email: str
     plan: str
 
 
-class NewPassword(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class NewName(Whose, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``users.rename``."""
+
+    name: str
+
+
+class NewRole(Whose, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``users.set_role``."""
+
+    role: AccountRole
+
+
+class Changes(Whose, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``users.change``: several changes at once, all of them or none."""
+
+    plan: str | None = None
+    name: str | None = None
+    role: AccountRole | None = None
+    active: bool | None = None
+
+
+class NewPassword(Whose, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """``users.reset_password``."""
 
-    email: str
     password_hash: str
 
 
-class NewKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class NewKey(Whose, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """``keys.create``: the arguments of ``AccountStore.create_key``."""
 
-    email: str
     label: str = ""
     models: _Patterns | None = None
     requests_per_minute: _Count | None = None
@@ -99,10 +139,23 @@ class NewKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     admin: bool = False
 
 
-class SomeKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``keys.list``; ``email`` None: of all accounts."""
+class SomeKeys(Whose, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``keys.list``; without an account: of all of them."""
 
+
+class AccountsAfter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``users.page``; ``after``: the id of the last one known; ``email``: this one alone."""
+
+    limit: _PageSize
+    after: _From = 0
     email: str | None = None
+
+
+class KeysAfter(Whose, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``keys.page``; ``after``: the id of the last one known."""
+
+    limit: _PageSize
+    after: str | None = None
 
 
 class People:
@@ -172,41 +225,104 @@ class People:
         accounts = await self._store.list_accounts()
         return [{**account_facts(each), "keys": counts.get(each.id, 0)} for each in accounts]
 
+    async def page_accounts(self, which: AccountsAfter, by: By = OPERATOR) -> Facts:
+        """Return some accounts, the oldest first: ``rows``, and whether there are ``more``."""
+        page = await self._store.account_page(
+            after=which.after, limit=which.limit, email=which.email
+        )
+        return {"rows": [account_facts(each) for each in page.rows], "more": page.more}
+
+    async def get_account(self, whose: Whose, by: By = OPERATOR) -> Facts:
+        """Return one account."""
+        return account_facts(await self._store.get_account(whose.who))
+
+    async def change(self, change: Changes, by: By = OPERATOR) -> Facts:
+        """Change several things of an account at once, from its next request on."""
+        if change.plan is not None:
+            self._check_plan(change.plan)
+        wanted = AccountChange(change.plan, change.name, change.role, change.active)
+        return account_facts(await self._store.change(change.who, wanted, actor=by.actor))
+
     async def set_plan(self, change: NewPlan, by: By = OPERATOR) -> Facts:
         """Move an account to another plan that exists, from its next request on."""
         self._check_plan(change.plan)
-        account = await self._store.set_plan(change.email, change.plan, actor=by.actor)
-        return account_facts(account)
+        return await self._changed(change, AccountChange(plan=change.plan), by)
 
-    async def disable(self, whose: ByEmail, by: By = OPERATOR) -> Facts:
+    async def rename(self, change: NewName, by: By = OPERATOR) -> Facts:
+        """Give an account another name to be displayed."""
+        return await self._changed(change, AccountChange(name=change.name), by)
+
+    async def set_role(self, change: NewRole, by: By = OPERATOR) -> Facts:
+        """Make an account an admin, or a user again."""
+        return await self._changed(change, AccountChange(role=change.role), by)
+
+    async def disable(self, whose: Whose, by: By = OPERATOR) -> Facts:
         """Make all keys of an account invalid."""
-        return account_facts(await self._store.disable(whose.email, actor=by.actor))
+        return await self._changed(whose, AccountChange(active=False), by)
 
-    async def enable(self, whose: ByEmail, by: By = OPERATOR) -> Facts:
+    async def enable(self, whose: Whose, by: By = OPERATOR) -> Facts:
         """Let a disabled account call again."""
-        return account_facts(await self._store.enable(whose.email, actor=by.actor))
+        return await self._changed(whose, AccountChange(active=True), by)
 
-    async def delete(self, whose: ByEmail, by: By = OPERATOR) -> Facts:
+    async def _changed(self, whose: Whose, change: AccountChange, by: By) -> Facts:
+        return account_facts(await self._store.change(whose.who, change, actor=by.actor))
+
+    async def delete(self, whose: Whose, by: By = OPERATOR) -> Facts:
         """Delete an account and its keys; its usage stays in the ledger."""
-        return account_facts(await self._store.delete(whose.email, actor=by.actor))
+        return account_facts(await self._store.delete(whose.who, actor=by.actor))
 
     async def reset_password(self, change: NewPassword, by: By = OPERATOR) -> Facts:
         """Replace the password of an account."""
-        account = await self._store.set_password(change.email, change.password_hash, actor=by.actor)
+        hashed = change.password_hash
+        account = await self._store.set_password(change.who, hashed, actor=by.actor)
         return account_facts(account)
 
     # --- keys ---------------------------------------------------------------------
 
     async def create_key(self, new: NewKey, by: By = OPERATOR) -> Facts:
         """Make a key; its secret is in the result and nowhere else."""
-        key, secret = await self._store.create_key(**msgspec.structs.asdict(new), actor=by.actor)
+        wanted = msgspec.structs.asdict(new)
+        del wanted["email"], wanted["account_id"]
+        key, secret = await self._store.create_key(
+            new.who, **wanted, account_id=by.account_id, actor=by.actor
+        )
         return await self._told(key, secret)
+
+    async def get_key(self, which: ById, by: By = OPERATOR) -> Facts:
+        """Return one key."""
+        key, account = await self._store.owner_of(which.id, account_id=by.account_id)
+        return key_facts(key, account, self._clock())
+
+    async def page_keys(self, which: KeysAfter, by: By = OPERATOR) -> Facts:
+        """Return some keys of an account, the oldest first: ``rows``, whether there are ``more``.
+
+        Revoked and expired ones are among them.
+        """
+        account = await self._own(which, by)
+        page = await self._store.key_page(account.id, after=which.after, limit=which.limit)
+        now = self._clock()
+        return {"rows": [key_facts(each, account, now) for each in page.rows], "more": page.more}
+
+    async def _own(self, whose: Whose, by: By) -> Account:
+        """Return the account that is meant.
+
+        Raises:
+            NotFound: there is none, or it is not the one that the verb may be about.
+        """
+        account = await self._store.get_account(whose.who)
+        if by.account_id not in (None, account.id):
+            raise NotFound(f"there is no account {whose.who!r}")
+        return account
 
     async def list_keys(self, which: SomeKeys, by: By = OPERATOR) -> list[Facts]:
         """Return keys, the oldest first, revoked and expired ones too."""
-        accounts = {each.id: each for each in await self._store.list_accounts()}
-        keys = await self._store.list_keys(which.email)
         now = self._clock()
+        if which.named or by.account_id is not None:
+            account = await self._own(which if which.named else Whose(account_id=by.account_id), by)
+            keys = await self._store.list_keys(account.id)
+            return [key_facts(each, account, now) for each in keys]
+        accounts = {each.id: each for each in await self._store.list_accounts()}
+        keys = await self._store.list_keys()
         # Whoever was deleted between the two reads took the keys along.
         return [
             key_facts(each, accounts[each.account_id], now)
@@ -227,32 +343,46 @@ class People:
         return await self._told(key, secret)
 
     async def _told(self, key: Key, secret: str | None = None) -> Facts:
-        accounts = {each.id: each for each in await self._store.list_accounts()}
-        account = accounts.get(key.account_id)
-        facts = key_facts(key, account, self._clock())
+        facts = key_facts(key, await self._owner(key), self._clock())
         return facts if secret is None else {"id": key.id, "key": secret, **facts}
+
+    async def _owner(self, key: Key) -> Account | None:
+        try:
+            return await self._store.get_account(key.account_id)
+        except NotFound:
+            # Deleted in this very moment, and the key with it.
+            return None
 
     def _check_plan(self, name: str) -> None:
         known = list(self._plans())
         if name in known:
             return
         if not known:
-            raise Invalid("the configuration has no plan: add a [[plans]] table")
+            message = "the configuration has no plan: add a [[plans]] table"
+            raise Invalid(message, field="plan")
         near = get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise Invalid(f"there is no plan {name[:60]!r}: {hint}there are: {_listed(known)}")
+        message = f"there is no plan {name[:60]!r}: {hint}there are: {_listed(known)}"
+        raise Invalid(message, field="plan")
 
 
 VERBS: Final[Mapping[str, tuple[type[msgspec.Struct], Callable[..., Awaitable[Any]]]]] = {
     "users.create": (NewAccount, People.create_account),
     "users.list": (NoArgs, People.list_accounts),
+    "users.page": (AccountsAfter, People.page_accounts),
+    "users.get": (Whose, People.get_account),
+    "users.change": (Changes, People.change),
     "users.set_plan": (NewPlan, People.set_plan),
-    "users.disable": (ByEmail, People.disable),
-    "users.enable": (ByEmail, People.enable),
-    "users.delete": (ByEmail, People.delete),
+    "users.set_role": (NewRole, People.set_role),
+    "users.rename": (NewName, People.rename),
+    "users.disable": (Whose, People.disable),
+    "users.enable": (Whose, People.enable),
+    "users.delete": (Whose, People.delete),
     "users.reset_password": (NewPassword, People.reset_password),
     "keys.create": (NewKey, People.create_key),
     "keys.list": (SomeKeys, People.list_keys),
+    "keys.page": (KeysAfter, People.page_keys),
+    "keys.get": (ById, People.get_key),
     "keys.revoke": (ById, People.revoke_key),
     "keys.rotate": (ById, People.rotate_key),
 }
@@ -268,6 +398,7 @@ def key_facts(key: Key, account: Account | None, unix_now: float) -> Facts:
     """Return what may be shown of a key; ``status`` says why it is not valid."""
     return {
         "id": key.id,
+        "account_id": key.account_id,
         "email": None if account is None else account.email,
         "label": key.label,
         "prefix": key.prefix,

@@ -19,6 +19,9 @@ SELECT_KEY = (
     "SELECT id, account_id, label, digest, prefix, last_four, models, requests_per_minute,"
     " daily_tokens, expires_at, revoked_at, admin FROM keys"
 )
+Who = str | int
+"""An account, by its email in whatever letter case, or by its id."""
+
 _MAX_TEXT_CHARS = 200
 _MAX_EMAIL_CHARS = 254
 _SHORTEST_SECRET_CHARS = 20
@@ -76,14 +79,20 @@ def audit_of(row: sqlite3.Row) -> AuditEntry:
     return AuditEntry(row["at"], row["actor"], row["action"], row["subject"], detail)
 
 
-async def find_account(db: aiosqlite.Connection, email: str) -> Account:
-    """Return the account of an email, inside a transaction.
+def by_who(who: Who) -> tuple[str, Who]:
+    """Return the condition that finds an account, and its value."""
+    return ("id = ?", who) if isinstance(who, int) else ("email_folded = ?", folded(who))
+
+
+async def find_account(db: aiosqlite.Connection, who: Who) -> Account:
+    """Return an account, inside a transaction.
 
     Raises:
         NotFound: there is none.
     """
-    rows = await rows_of(db, f"{SELECT_ACCOUNT} WHERE email_folded = ?", folded(email))
-    return account_of(only(rows, f"there is no account {email!r}"))
+    where, value = by_who(who)
+    rows = await rows_of(db, f"{SELECT_ACCOUNT} WHERE {where}", value)
+    return account_of(only(rows, f"there is no account {who!r}"))
 
 
 async def find_key(db: aiosqlite.Connection, key_id: str, account_id: int | None) -> Key:
@@ -139,19 +148,25 @@ def checked_email(email: str) -> str:
     name, at, domain = email.rpartition("@")
     plain = email.isprintable() and " " not in email and len(email) <= _MAX_EMAIL_CHARS
     if not (name and at and domain and plain):
-        raise Invalid(f"{email[:_MAX_EMAIL_CHARS]!r} is not an email address")
+        text = f"{email[:_MAX_EMAIL_CHARS]!r} is not an email address"
+        raise Invalid(text, field="email")
     return email
 
 
-def checked_text(text: str, what: str) -> str:
+def checked_text(text: str, what: str, field: str = "") -> str:
     """Return a name or a label without the spaces around it.
+
+    Args:
+        what: how the error calls it.
+        field: the name of its field; "": the same.
 
     Raises:
         Invalid: it is too long, or has characters that nobody can see.
     """
     text = text.strip()
     if len(text) > _MAX_TEXT_CHARS or not text.isprintable():
-        raise Invalid(f"the {what} must be one line of at most {_MAX_TEXT_CHARS} characters")
+        message = f"the {what} must be one line of at most {_MAX_TEXT_CHARS} characters"
+        raise Invalid(message, field=field or what)
     return text
 
 
@@ -162,7 +177,8 @@ def checked_limit(limit: int | None, what: str) -> int | None:
         Invalid: it is not a number from 1 up.
     """
     if limit is not None and not 1 <= limit <= _LARGEST_LIMIT:
-        raise Invalid(f"{what} must be a number from 1 to {_LARGEST_LIMIT}")
+        message = f"{what} must be a number from 1 to {_LARGEST_LIMIT}"
+        raise Invalid(message, field=what.replace(" ", "_"))
     return limit
 
 
@@ -174,9 +190,10 @@ def checked_patterns(models: Iterable[str] | None) -> tuple[str, ...] | None:
     """
     if models is None:
         return None
-    patterns = tuple(checked_text(pattern, "pattern of models") for pattern in models)
+    patterns = tuple(checked_text(pattern, "pattern of models", "models") for pattern in models)
     if not patterns or "" in patterns:
-        raise Invalid("a key must be narrowed to at least one pattern of models")
+        message = "a key must be narrowed to at least one pattern of models"
+        raise Invalid(message, field="models")
     return patterns
 
 
@@ -189,10 +206,12 @@ def checked_secret(secret: str, *, admin: bool) -> str:
     sendable = secret.isascii() and secret.isprintable() and " " not in secret
     if not sendable or not _SHORTEST_SECRET_CHARS <= len(secret) <= _MAX_TEXT_CHARS:
         raise Invalid(
-            f"a key must be {_SHORTEST_SECRET_CHARS} to {_MAX_TEXT_CHARS} visible ASCII characters"
+            f"a key must be {_SHORTEST_SECRET_CHARS} to {_MAX_TEXT_CHARS} visible ASCII characters",
+            field="secret",
         )
     if secret.startswith(ADMIN_KEY_PREFIX) != admin:
-        raise Invalid(f"management keys, and no others, start with {ADMIN_KEY_PREFIX}")
+        message = f"management keys, and no others, start with {ADMIN_KEY_PREFIX}"
+        raise Invalid(message, field="secret")
     return secret
 
 

@@ -102,9 +102,11 @@ class Site:
         assert result.exit_code == 0, result.output
         return json.loads(result.stdout)
 
-    def account(self, email: str = "ann@example.org", plan: str = "team") -> None:
+    def account(
+        self, email: str = "ann@example.org", plan: str = "team", role: str = "user"
+    ) -> None:
         """Make an account."""
-        self.json("users", "create", "--email", email, "--plan", plan)
+        self.json("users", "create", "--email", email, "--plan", plan, "--role", role)
 
     def key(self, *args: str, email: str = "ann@example.org") -> dict[str, Any]:
         """Make a key and return what is told of it."""

@@ -150,6 +150,7 @@ def changed(sql: str) -> Callable[[Site], str]:
 
 
 def management(site: Site) -> str:
+    site.json("users", "set-role", "ann@example.org", "admin")
     return str(site.key("--admin")["id"])
 
 

@@ -20,13 +20,13 @@ ANN = "ann@example.org"
 
 def test_account_from_its_first_day_to_its_last(site: Site) -> None:
     made = site.json(
-        "users", "create", "--email", ANN, "--plan", "team", "--name", "Ann", "--role", "admin"
+        "users", "create", "--email", ANN, "--plan", "team", "--name", "Ann", "--role", "user"
     )
     assert made == {
         "id": 1,
         "email": ANN,
         "name": "Ann",
-        "role": "admin",
+        "role": "user",
         "plan": "team",
         "active": True,
     }
@@ -36,6 +36,21 @@ def test_account_from_its_first_day_to_its_last(site: Site) -> None:
     assert site.json("users", "list") == [{**made, "plan": "solo", "keys": 0}]
     assert site.json("users", "delete", ANN)["email"] == ANN
     assert site.json("users", "list") == []
+
+
+def test_role_is_changed(site: Site) -> None:
+    site.account()
+    assert site.json("users", "set-role", ANN, "admin")["role"] == "admin"
+    assert site.json("users", "list")[0]["role"] == "admin"
+
+
+@pytest.mark.parametrize("args", [("disable", ANN), ("delete", ANN), ("set-role", ANN, "user")])
+def test_last_active_admin_is_kept(site: Site, args: tuple[str, ...]) -> None:
+    site.account(role="admin")
+    result = site.run("users", *args)
+    assert result.exit_code == 1
+    assert "last active admin" in result.stderr
+    assert site.json("users", "list")[0]["role"] == "admin"
 
 
 def test_vendors_credentials_are_not_needed_for_people(site: Site) -> None:
@@ -136,7 +151,7 @@ def test_day_of_expiry_is_utc(site: Site, written: str, told: str) -> None:
 
 
 def test_key_of_management_is_told_apart(site: Site) -> None:
-    site.account()
+    site.account(role="admin")
     made = site.key("--admin")
     assert made["key"].startswith(ADMIN_KEY_PREFIX)
     assert "management only" in site.run("keys", "list").stdout
@@ -258,7 +273,7 @@ def test_state_directory_that_is_a_file_is_told(site: Site) -> None:
 
 
 def test_no_secret_is_in_any_file_of_the_state_directory(site: Site) -> None:
-    site.account()
+    site.account(role="admin")
     made = site.key("--admin")
     secrets = [made["key"], site.json("keys", "rotate", made["id"])["key"], site.key()["key"]]
     site.run("users", "reset-password", ANN, "--password-stdin", stdin="correct horse\n")

@@ -19,6 +19,7 @@ from kurolproxy.policy.admission import Admission
 from kurolproxy.policy.catalog import Catalog
 from kurolproxy.policy.keys import Account, Key, KeyTable, digest
 from kurolproxy.storage.accounts import AccountStore
+from kurolproxy.storage.changes import AccountChange
 from kurolproxy.storage.database import Database
 from kurolproxy.storage.errors import Conflict, DatabaseBusy, Invalid, Limit, NotFound
 
@@ -207,6 +208,7 @@ async def test_every_key_has_its_own_secret_and_id(people: People) -> None:
 
 
 async def test_management_key_is_marked_and_calls_no_models(people: People) -> None:
+    await people.store.change(ANN, AccountChange(role="admin"))
     key, secret = await people.store.create_key(ANN, admin=True)
     assert (key.admin, secret.startswith("sk-kurol-admin-")) == (True, True)
     with pytest.raises(Unauthenticated, match="management key"):
@@ -291,6 +293,7 @@ async def test_rotated_key_keeps_all_but_its_secret(people: People) -> None:
 
 
 async def test_rotated_management_key_stays_one(people: People) -> None:
+    await people.store.change(ANN, AccountChange(role="admin"))
     key, _ = await people.store.create_key(ANN, admin=True)
     rotated, secret = await people.store.rotate_key(key.id)
     assert (rotated.admin, secret.startswith("sk-kurol-admin-")) == (True, True)
@@ -437,6 +440,7 @@ async def test_change_that_is_not_in_the_database_is_not_in_memory(
 
 async def test_every_change_is_on_the_record(people: People) -> None:
     store, by = people.store, {"actor": "admin@example.org"}
+    await store.change(ANN, AccountChange(role="admin"), **by)
     await store.create_account(BEN, "solo", role="admin", **by)
     await store.set_plan(BEN, "team", **by)
     await store.disable(BEN, **by)
@@ -449,6 +453,7 @@ async def test_every_change_is_on_the_record(people: People) -> None:
     await store.delete(BEN, **by)
     who = by["actor"]
     assert (await people.trail())[1:] == [
+        (who, "account.set-role", ANN, {"role": "admin"}),
         (who, "account.create", BEN, {"plan": "solo", "role": "admin"}),
         (who, "account.set-plan", BEN, {"plan": "team"}),
         (who, "account.disable", BEN, {}),
@@ -476,6 +481,7 @@ async def test_no_secret_is_written_or_logged_anywhere(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     secrets = []
+    await people.store.change(ANN, AccountChange(role="admin"))
     for admin in (False, True, False):
         key, secret = await people.store.create_key(ANN, admin=admin)
         _, rotated = await people.store.rotate_key(key.id)

@@ -77,7 +77,8 @@ async def test_no_secret_is_found_in_anything_that_was_written(
 ) -> None:
     timeout = aiohttp.ClientTimeout(total=LIMIT_S)
     made = [await asyncio.to_thread(living.key, *args) for args in ((), ("--label", "ci"))]
-    admin = await asyncio.to_thread(living.key, "--admin")
+    await asyncio.to_thread(living.account, "root@example.org", role="admin")
+    admin = await asyncio.to_thread(living.key, "--admin", email="root@example.org")
     ours = [str(each["key"]) for each in (*made, admin)]
     wrong = "sk-kurol-" + "Wr0ngWr0ng" * 4
     async with (

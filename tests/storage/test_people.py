@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from kurolproxy.storage.accounts import AccountStore
 from kurolproxy.storage.database import Database
 from kurolproxy.storage.errors import Conflict, Invalid, Limit, NotFound, StoreError
 from kurolproxy.storage.passwords import BadPassword, hash_password
-from kurolproxy.storage.people import VERBS, People
+from kurolproxy.storage.people import VERBS, By, People
 
 ANN = "ann@example.org"
 NOW = 1_800_000_000.0
@@ -135,6 +136,7 @@ async def test_key_is_told_with_its_secret_once(world: World, ann: Any) -> None:
     assert secret.startswith(KEY_PREFIX)
     assert made == {
         "id": made["id"],
+        "account_id": 1,
         "email": ANN,
         "label": "laptop",
         "prefix": secret[: len(made["prefix"])],
@@ -151,6 +153,7 @@ async def test_key_is_told_with_its_secret_once(world: World, ann: Any) -> None:
 
 
 async def test_management_key_has_its_own_prefix(world: World, ann: Any) -> None:
+    await world.call("users.set_role", email=ANN, role="admin")
     made = await world.call("keys.create", email=ANN, admin=True)
     assert made["admin"] is True
     assert made["key"].startswith(ADMIN_KEY_PREFIX)
@@ -276,3 +279,178 @@ def test_unusable_password_is_refused_without_quoting_it(password: str) -> None:
     with pytest.raises(BadPassword) as caught:
         hash_password(password)
     assert not password or password not in str(caught.value)
+
+
+# --- by id, several things at once, a page at a time ------------------------------------
+
+
+async def test_account_is_meant_by_its_id_as_by_its_email(world: World, ann: Any) -> None:
+    assert await world.call("users.get", account_id=1) == ann
+    changed = await world.call("users.set_plan", account_id=1, plan="solo")
+    assert changed == await world.call("users.get", email=ANN) == {**ann, "plan": "solo"}
+    made = await world.call("keys.create", account_id=1)
+    assert [each["id"] for each in await world.call("keys.list", account_id=1)] == [made["id"]]
+
+
+@pytest.mark.parametrize("args", [{}, {"email": ANN, "account_id": 1}])
+async def test_account_must_be_named_in_one_way(
+    world: World, ann: Any, args: dict[str, Any]
+) -> None:
+    with pytest.raises(Invalid, match="by email or by account_id"):
+        await world.call("users.disable", **args)
+
+
+async def test_several_changes_are_one_and_on_the_record_one_by_one(world: World, ann: Any) -> None:
+    args = {"plan": "solo", "name": " Anna ", "role": "admin", "active": True}
+    changed = await world.call("users.change", account_id=1, **args)
+    assert changed == {**ann, "plan": "solo", "name": "Anna", "role": "admin"}
+    trail = [(each.action, each.detail) for each in await world.store.list_audit(limit=3)]
+    assert trail == [
+        ("account.set-role", {"role": "admin"}),
+        ("account.rename", {"name": "Anna"}),
+        ("account.set-plan", {"plan": "solo"}),
+    ]
+
+
+async def test_of_several_changes_none_is_made_when_one_is_refused(world: World, ann: Any) -> None:
+    for wrong in ({"plan": "nope"}, {"role": "root"}, {"name": "a\nb"}):
+        with pytest.raises(Invalid):
+            await world.call("users.change", account_id=1, **{"active": False, **wrong})
+    assert await world.call("users.get", account_id=1) == ann
+
+
+async def test_what_is_so_already_is_no_change(world: World, ann: Any) -> None:
+    await world.call("users.change", account_id=1, plan="team", active=True)
+    assert [each.action for each in await world.store.list_audit()] == ["account.create"]
+
+
+async def test_accounts_come_a_page_at_a_time(world: World) -> None:
+    for number in range(5):
+        await world.call("users.create", email=f"{number}@example.org", plan="team")
+    pages = []
+    after, more = 0, True
+    while more:
+        page = await world.call("users.page", after=after, limit=2)
+        pages.append([each["id"] for each in page["rows"]])
+        after, more = pages[-1][-1], page["more"]
+    assert pages == [[1, 2], [3, 4], [5]]
+    found = await world.call("users.page", limit=9, email=" 3@EXAMPLE.org")
+    assert [each["id"] for each in found["rows"]] == [4]
+
+
+async def test_keys_of_an_account_come_a_page_at_a_time(world: World, ann: Any) -> None:
+    await world.call("users.create", email="ben@example.org", plan="team")
+    made = [(await world.call("keys.create", email=ANN))["id"] for _ in range(3)]
+    foreign = (await world.call("keys.create", email="ben@example.org"))["id"]
+    first = await world.call("keys.page", account_id=1, limit=2)
+    assert ([each["id"] for each in first["rows"]], first["more"]) == (made[:2], True)
+    rest = await world.call("keys.page", account_id=1, limit=2, after=made[1])
+    assert ([each["id"] for each in rest["rows"]], rest["more"]) == (made[2:], False)
+    with pytest.raises(Invalid) as caught:
+        await world.call("keys.page", account_id=1, limit=2, after=foreign)
+    assert caught.value.field == "after"
+
+
+# --- admins -----------------------------------------------------------------------------
+
+LOSSES = [
+    ("users.delete", {}),
+    ("users.disable", {}),
+    ("users.set_role", {"role": "user"}),
+    ("users.change", {"active": False, "role": "admin"}),
+]
+
+
+@pytest.mark.parametrize(("verb", "args"), LOSSES, ids=[verb for verb, _ in LOSSES])
+async def test_last_active_admin_stays_one(
+    world: World, ann: Any, verb: str, args: dict[str, Any]
+) -> None:
+    await world.call("users.set_role", email=ANN, role="admin")
+    await world.call("users.create", email="ben@example.org", plan="team", role="admin")
+    await world.call("users.disable", email="ben@example.org")
+    with pytest.raises(Conflict, match="last active admin"):
+        await world.call(verb, email=ANN, **args)
+    assert await world.call("users.get", email=ANN) == {**ann, "role": "admin"}
+    await world.call("users.enable", email="ben@example.org")
+    await world.call(verb, email=ANN, **args)
+
+
+@pytest.mark.parametrize(("verb", "args"), LOSSES, ids=[verb for verb, _ in LOSSES])
+async def test_installation_without_an_admin_changes_its_users_freely(
+    world: World, ann: Any, verb: str, args: dict[str, Any]
+) -> None:
+    await world.call(verb, email=ANN, **args)
+
+
+async def test_two_admins_who_remove_each_other_leave_one(world: World) -> None:
+    for name in ("a", "b"):
+        await world.call("users.create", email=f"{name}@x.org", plan="team", role="admin")
+    both = (world.call("users.delete", email=f"{name}@x.org") for name in ("a", "b"))
+    done = await asyncio.gather(*both, return_exceptions=True)
+    assert sorted(type(each).__name__ for each in done) == ["Conflict", "dict"]
+
+
+async def test_management_key_is_for_admins_only(world: World, ann: Any) -> None:
+    with pytest.raises(Invalid, match="no admin") as caught:
+        await world.call("keys.create", email=ANN, admin=True)
+    assert caught.value.field == "admin"
+    assert await world.call("keys.list") == []
+
+
+async def test_management_key_of_a_demoted_admin_is_not_valid(world: World, ann: Any) -> None:
+    await world.call("users.create", email="ben@example.org", plan="team", role="admin")
+    await world.call("users.set_role", email=ANN, role="admin")
+    made = await world.call("keys.create", email=ANN, admin=True)
+    plain = await world.call("keys.create", email=ANN)
+    await world.call("users.set_role", email=ANN, role="user")
+    states = [(await world.call("keys.get", id=each["id"]))["status"] for each in (made, plain)]
+    assert states == ["account is no admin", "valid"]
+    await world.call("users.set_role", email=ANN, role="admin")
+    assert (await world.call("keys.get", id=made["id"]))["status"] == "valid"
+
+
+# --- on behalf of somebody --------------------------------------------------------------
+
+
+async def test_verb_for_one_account_knows_no_other(world: World, ann: Any) -> None:
+    ben = await world.call("users.create", email="ben@example.org", plan="team")
+    foreign = await world.call("keys.create", email=ANN)
+    own = await world.call("keys.create", account_id=ben["id"])
+    by = By("ben@example.org", ben["id"])
+    for verb, args in [
+        ("keys.get", {"id": foreign["id"]}),
+        ("keys.revoke", {"id": foreign["id"]}),
+        ("keys.rotate", {"id": foreign["id"]}),
+        ("keys.list", {"email": ANN}),
+        ("keys.page", {"account_id": 1, "limit": 5}),
+        ("keys.create", {"email": ANN}),
+    ]:
+        with pytest.raises(NotFound):
+            await world.people.call(verb, args, by)
+    listed = await world.people.call("keys.list", {}, by)
+    assert [each["id"] for each in listed] == [own["id"]]
+    assert world.serves(foreign["key"])
+    assert len(await world.call("keys.list", email=ANN)) == 1
+
+
+FIELDS = [
+    ("users.create", {"email": "ann", "plan": "team"}, "email"),
+    ("users.create", {"email": "x@example.org", "plan": "tea"}, "plan"),
+    ("users.create", {"email": "x@example.org", "plan": "team", "name": "a\nb"}, "name"),
+    ("users.create", {"email": ANN, "plan": "team"}, "email"),
+    ("keys.create", {"email": ANN, "label": "x" * 300}, "label"),
+    ("keys.create", {"email": ANN, "models": ["a\nb"]}, "models"),
+    ("keys.create", {"email": ANN, "daily_tokens": 2**53}, "daily_tokens"),
+    ("keys.create", {"email": ANN, "requests_per_minute": 2**53}, "requests_per_minute"),
+    ("keys.create", {"email": ANN, "expires_at": 1.0}, "expires_at"),
+    ("keys.create", {"email": ANN, "secret": "short"}, "secret"),
+]
+
+
+@pytest.mark.parametrize(("verb", "args", "field"), FIELDS)
+async def test_refusal_names_the_field_at_fault(
+    world: World, ann: Any, verb: str, args: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(StoreError) as caught:
+        await world.people.call(verb, args)
+    assert caught.value.field == field
