@@ -17,11 +17,15 @@ from aiohttp import web
 from kurolproxy import __version__
 from kurolproxy.config.addresses import Address
 from kurolproxy.config.model import Config
-from kurolproxy.errors import Unauthenticated
+from kurolproxy.dashboard.router import Router
+from kurolproxy.dashboard.routes import ROUTES
+from kurolproxy.desks import Supplies, desk_of, end_calls
+from kurolproxy.live import Live
 from kurolproxy.metrics import Metrics
 from kurolproxy.policy.admission import Admission
 from kurolproxy.policy.health import Health
 from kurolproxy.policy.keys import KeyTable
+from kurolproxy.policy.sessions import SessionTable
 from kurolproxy.reloading import Reloader, setup_of
 from kurolproxy.server.body import BodyBudget
 from kurolproxy.server.control import Books, ControlServer, Desk
@@ -90,6 +94,8 @@ class Gateway:
         state: what the handlers see; there once ``start`` returned.
         database: where people and usage are; there once ``start`` returned.
         accounts: the people; there once ``start`` returned.
+        sessions: who is logged in to the dashboard.
+        live: what goes on now.
         addresses: host and port of each listener, the real port where 0 was asked for.
         metrics_address: of the metrics listener; None when there is none.
         reloader: takes over another configuration; None when there is no file to read.
@@ -98,6 +104,7 @@ class Gateway:
     state: State
     accounts: AccountStore
     database: Database
+    _people: People
 
     def __init__(
         self,
@@ -111,6 +118,8 @@ class Gateway:
         self.addresses: list[Address] = []
         self.metrics_address: Address | None = None
         self.reloader: Reloader | None = None
+        self.live = Live()
+        self.sessions = SessionTable()
         self._around = around or Surroundings()
         self._listener: Listener | None = None
         self._left = False
@@ -212,13 +221,29 @@ class Gateway:
         self.state.deadlines.start()
         stack.callback(self.state.log.close)
         stack.callback(self.state.deadlines.stop)
-        await self._listen(stack)
+        self._people = People(self.accounts, lambda: self.state.setup.catalog.plans)
+        pages = Router(desk_of(self._supplies(keys)), ROUTES)
+        await self._listen(stack, pages)
         read = self._around.read
         if read is not None:
             self.reloader = Reloader(
                 self.state, self.accounts, config, read, self._around.notifier, self._taken
             )
         await self._open_control(stack, UsageReader(database))
+
+    def _supplies(self, keys: KeyTable) -> Supplies:
+        return Supplies(
+            state=self.state,
+            config=lambda: self.config,
+            addresses=lambda: self.addresses,
+            database=self.database,
+            keys=keys,
+            accounts=self.accounts,
+            sessions=self.sessions,
+            people=self._people,
+            live=self.live,
+            status=self.status,
+        )
 
     async def _open_control(self, stack: AsyncExitStack, reader: UsageReader) -> None:
         """Serve the control socket, last: who finds it finds a gateway that works."""
@@ -228,10 +253,6 @@ class Gateway:
             whole = await state.usage.flush()
             return await usage_facts(reader, args, pending=0 if whole else state.usage.pending)
 
-        def end_calls(key_id: str) -> int:
-            return state.deadlines.end(key_id, lambda: Unauthenticated("This key was revoked."))
-
-        people = People(self.accounts, lambda: state.setup.catalog.plans)
         books = Books(state.usage.flush, state.usage.paused, lambda: state.usage.pending)
         explainer = Explainer(
             state.admission,
@@ -244,12 +265,12 @@ class Gateway:
             self.status,
             report,
             lambda: state.setup.catalog,
-            end_calls,
+            partial(end_calls, state),
             books,
             explain=explainer.explain,
             reload=self.reloader.reload if self.reloader is not None else None,
         )
-        control = ControlServer(self.config.server.state_path, people, desk)
+        control = ControlServer(self.config.server.state_path, self._people, desk)
         await control.start()
         stack.push_async_callback(self._close_control, control)
 
@@ -391,7 +412,7 @@ class Gateway:
 
     # --- listeners ----------------------------------------------------------------
 
-    async def _listen(self, stack: AsyncExitStack) -> None:
+    async def _listen(self, stack: AsyncExitStack, pages: Router) -> None:
         config, sockets = self.config, self._around.sockets
         metrics = config.metrics.address
         # Closed in the opposite order: who watches us sees us to the end.
@@ -401,7 +422,7 @@ class Gateway:
             stack.push_async_callback(watched.close, _CLOSE_S)
             bound = await watched.open([metrics] if metrics else [], sockets.metrics)
             self.metrics_address = Address(*bound[0])
-        self._listener = Listener(self._server(Routes(self.state).dispatch))
+        self._listener = Listener(self._server(Routes(self.state, pages.dispatch).dispatch))
         stack.push_async_callback(self._listener.close, _CLOSE_S)
         bound = await self._listener.open(config.server.addresses, sockets.main)
         self.addresses = [Address(*each) for each in bound]

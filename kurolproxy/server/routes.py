@@ -52,6 +52,8 @@ _MODEL_PATHS: dict[ProtocolName, str] = {
 # Gemini names the model in the path, and the method behind its last colon.
 _GEMINI = "/v1beta/models/{model}"
 _MODEL_PREFIXES = ("/v1beta/models/", "/v1/models/")
+PAGES = ("/dashboard", "/docs")
+"""How the paths begin that are for browsers."""
 _SHOWN = 200
 # Of requests that never came to a handler, by the status of the answer.
 _MALFORMED = {400: "bad_request", 431: "headers_too_large", 500: "internal"}
@@ -62,12 +64,14 @@ class Routes:
 
     Args:
         state: handed to every handler.
+        pages: answers the paths of ``PAGES``, and browsers at ``/``; None: nobody does.
     """
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, pages: Handler | None = None) -> None:
         self._state = state
+        self._pages = pages
         self._exact: dict[str, dict[str, Handler]] = {
-            "/": {"GET": self._hello, "HEAD": self._hello},
+            "/": {"GET": self._front, "HEAD": self._hello},
             "/api/hello": {"GET": self._hello, "HEAD": self._hello},
             "/livez": {"GET": self._livez, "HEAD": self._livez},
             "/readyz": {"GET": self._readyz, "HEAD": self._readyz},
@@ -103,6 +107,8 @@ class Routes:
         if hosts and not names_us(request, hosts):
             return self._misdirected(request, path)
         methods = self._exact.get(path)
+        if methods is None and self._pages is not None and path.startswith(PAGES):
+            return await self._pages(request)
         if methods is None:
             path = canonical(path)
             methods = self._exact.get(path)
@@ -199,6 +205,12 @@ class Routes:
         )
 
     # --- what needs no key --------------------------------------------------------
+
+    async def _front(self, request: BaseRequest) -> StreamResponse:
+        """Send browsers to the dashboard; probes of clients hear that somebody is here."""
+        if self._pages is not None and "text/html" in request.headers.get("accept", ""):
+            return await self._pages(request)
+        return await self._hello(request)
 
     async def _hello(self, request: BaseRequest) -> StreamResponse:
         kind = ("content-type", "text/plain; charset=utf-8")

@@ -1,0 +1,142 @@
+"""Hand the dashboard what it asks of the gateway: it knows neither server nor configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
+
+from aiohttp.web import BaseRequest, StreamResponse
+
+from kurolproxy import __version__
+from kurolproxy.config.addresses import Address
+from kurolproxy.config.model import Config
+from kurolproxy.dashboard.desk import Desk, Site, Times
+from kurolproxy.errors import Unauthenticated
+from kurolproxy.live import Live
+from kurolproxy.policy.damping import Damping
+from kurolproxy.policy.keys import Account, KeyTable
+from kurolproxy.policy.sessions import SessionTable
+from kurolproxy.server.peer import client_address
+from kurolproxy.server.state import State
+from kurolproxy.storage.accounts import AccountStore
+from kurolproxy.storage.database import Database
+from kurolproxy.storage.people import People
+from kurolproxy.storage.reports import UsageReader
+
+
+@dataclass(frozen=True, slots=True)
+class Supplies:
+    """What the composition root has built, and the dashboard shares.
+
+    Attributes:
+        config: the one in use.
+        addresses: of the listeners, as they were bound.
+        status: what runs, as JSON values.
+    """
+
+    state: State
+    config: Callable[[], Config]
+    addresses: Callable[[], Sequence[Address]]
+    database: Database
+    keys: KeyTable
+    accounts: AccountStore
+    sessions: SessionTable
+    people: People
+    live: Live
+    status: Callable[[], Mapping[str, Any]]
+
+
+def desk_of(supplies: Supplies) -> Desk:
+    """Return the desk of a gateway."""
+    state = supplies.state
+    clock = state.clock
+    return Desk(
+        site=lambda: site_of(supplies.config(), supplies.addresses()),
+        times=Times(clock.now, clock.unix, clock.today),
+        catalog=lambda: state.setup.catalog,
+        admission=state.admission,
+        keys=supplies.keys,
+        people=supplies.people,
+        accounts=supplies.accounts,
+        sessions=supplies.sessions,
+        database=supplies.database,
+        usage=UsageReader(supplies.database),
+        flush=state.usage.flush,
+        live=supplies.live,
+        damping=Damping(),
+        call=_no_call,
+        end_calls=lambda key_id: end_calls(state, key_id),
+        address_of=lambda request: client_address(request, state.setup.settings.trusted_proxies),
+        status=supplies.status,
+        upstreams=lambda: state.health.facts(state.setup.catalog, clock.now()),
+        configuration=lambda: [],
+        openapi=dict,
+        book=lambda *page: _book(state, *page),
+        version=__version__,
+    )
+
+
+def site_of(config: Config, addresses: Sequence[Address]) -> Site:
+    """Return what a configuration says to the dashboard.
+
+    Args:
+        addresses: of the listeners, for users who are told nothing else.
+    """
+    server, dashboard = config.server, config.dashboard
+    return Site(
+        public_url=server.public_url or _own_url((*addresses, *server.addresses)[0]),
+        public_urls=server.public_urls,
+        contact=server.contact,
+        notice=server.notice,
+        signup=dashboard.signup,
+        signup_plan=dashboard.signup_plan,
+        insecure_http=dashboard.insecure_http,
+        failed_logins_per_minute=config.limits.failed_logins_per_minute,
+        max_keys=config.limits.max_keys_per_account,
+        enabled=dashboard.enabled,
+    )
+
+
+def _own_url(address: Address) -> str:
+    """Return how a gateway is reached that listens at an address: at all of them means here."""
+    host, port = address
+    with suppress(ValueError):
+        if ip_address(host).is_unspecified:
+            return f"http://127.0.0.1:{port}"
+    return f"http://{address}"
+
+
+def end_calls(state: State, key_id: str) -> int:
+    """End the running calls of a key; return how many there were."""
+    return state.deadlines.end(key_id, lambda: Unauthenticated("This key was revoked."))
+
+
+async def _no_call(request: BaseRequest, account: Account, path: str) -> StreamResponse:
+    raise NotImplementedError
+
+
+def _book(
+    state: State,
+    request: BaseRequest,
+    route: str,
+    status: int,
+    seconds: float,
+    account: int | None,
+) -> None:
+    """Log a page; its path may hold a secret and stays out, the route says enough."""
+    if not state.log.wants(error=status >= 400):
+        return
+    remote = client_address(request, state.setup.settings.trusted_proxies)
+    fields = {
+        "endpoint": route,
+        "method": request.method,
+        "remote": remote,
+        "account": account,
+        "status": status,
+        "outcome": "page",
+        "duration_ms": round(seconds * 1000, 1),
+    }
+    state.log.request(state.clock.unix(), fields)
