@@ -18,8 +18,9 @@ from kurolproxy.protocols.asked import Asked, read_in_steps
 from kurolproxy.protocols.base import Codec, Counting
 from kurolproxy.protocols.registry import CODECS
 from kurolproxy.protocols.translator import Translation
+from kurolproxy.server.asking import Endpoint, Named
 from kurolproxy.server.deadlines import Limit
-from kurolproxy.server.exchange import Endpoint, Exchange, Named
+from kurolproxy.server.exchange import Exchange
 from kurolproxy.server.failover import account_of, session_of, spin
 from kurolproxy.server.generate import attend, call_for, called, in_turns, translation_for
 from kurolproxy.server.reply import Written

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from aiohttp.web import BaseRequest
 
@@ -16,9 +15,9 @@ from kurolproxy.policy.choice import Way
 from kurolproxy.policy.estimate import Estimate
 from kurolproxy.policy.meter import Grant
 from kurolproxy.protocols.asked import Asked
-from kurolproxy.protocols.base import Codec
 from kurolproxy.protocols.losses import header_value
 from kurolproxy.protocols.translator import Rewriter, Translation
+from kurolproxy.server.asking import Endpoint, Named, Progress
 from kurolproxy.server.deadlines import Watch
 from kurolproxy.server.headers import error_headers, id_headers, limit_headers
 from kurolproxy.server.log import printable
@@ -31,51 +30,6 @@ from kurolproxy.tokens import Usage
 _NO_USAGE = Usage()
 # Times the limit of one attempt.
 _TOTAL = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """One route that calls models.
-
-    Attributes:
-        label: the route as metrics and logs name it.
-        query_key: whether ``?key=`` is a credential here.
-    """
-
-    codec: Codec
-    label: str
-    query_key: bool = False
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far the answer of an attempt came.
-
-    Attributes:
-        sent: the upstream took the request.
-        shown: events of the answer went out: no other attempt can take its place.
-        content: the first content was seen.
-        finished: the answer is whole.
-    """
-
-    sent: bool = False
-    shown: bool = False
-    content: bool = False
-    finished: bool = False
-    usage: Usage | None = None
-    emitted_bytes: int = 0
-
-
-class Named(NamedTuple):
-    """What the path of a request says that other protocols say in the body.
-
-    Attributes:
-        model: as the client wrote it.
-        stream: whether a stream is asked for.
-    """
-
-    model: str
-    stream: bool = False
 
 
 class Exchange:

@@ -29,10 +29,11 @@ from kurolproxy.protocols.base import Circumstances, Codec, TargetView
 from kurolproxy.protocols.nesting import STEP, finished
 from kurolproxy.protocols.registry import CODECS
 from kurolproxy.protocols.translator import Translation, translate_in_steps
+from kurolproxy.server.asking import Endpoint, Named, Progress
 from kurolproxy.server.body import check_head, read_body
 from kurolproxy.server.credential import authenticated
 from kurolproxy.server.deadlines import Limit
-from kurolproxy.server.exchange import Endpoint, Exchange, Named, Progress
+from kurolproxy.server.exchange import Exchange
 from kurolproxy.server.failover import first_that_answers
 from kurolproxy.server.failures import ProofRefused, failure_of
 from kurolproxy.server.relay import StalledReader, relay, whole_answer

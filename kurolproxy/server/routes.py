@@ -26,9 +26,9 @@ from kurolproxy.protocols.gemini.error import encode_error as gemini_error
 from kurolproxy.protocols.openai_errors import encode_error as openai_error
 from kurolproxy.protocols.registry import CODECS
 from kurolproxy.server import models
+from kurolproxy.server.asking import Endpoint, Named
 from kurolproxy.server.counting import count
 from kurolproxy.server.credential import authenticated, count_failure
-from kurolproxy.server.exchange import Endpoint, Named
 from kurolproxy.server.generate import generate
 from kurolproxy.server.hardening import check_framing
 from kurolproxy.server.headers import error_headers, id_headers, limit_headers
