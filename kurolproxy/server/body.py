@@ -87,7 +87,10 @@ def check_head(request: BaseRequest, limits: BodyLimits) -> None:
         raise UnsupportedMedia("Send the request body without Content-Encoding.")
     kind = headers.get("content-type", "").strip().lower()
     if kind.startswith(_FORMS):
-        raise UnsupportedMedia("Send the request body as JSON, not as a form.")
+        raise UnsupportedMedia(
+            "Send the request body as JSON, not as a form"
+            " (curl: -H 'content-type: application/json')."
+        )
     length = request.content_length
     if length is not None and length > limits.max_bytes:
         raise _too_large(limits)
