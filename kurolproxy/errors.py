@@ -6,6 +6,7 @@ codec's ``error.py`` maps ``kind`` to its own vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import ClassVar, Literal
 
@@ -79,6 +80,22 @@ class PlanForbidden(GatewayError):
     may_retry = False
 
 
+class ManagementForbidden(GatewayError):
+    """403: the key is valid, but it is no management key."""
+
+    kind = "management_forbidden"
+    status = 403
+    may_retry = False
+
+
+class ResourceNotFound(GatewayError):
+    """404: the management API knows no such account, key, model or plan."""
+
+    kind = "resource_not_found"
+    status = 404
+    may_retry = False
+
+
 class ModelNotFound(GatewayError):
     """404: no such model, or it is not active."""
 
@@ -118,6 +135,14 @@ class RequestTimeout(GatewayError):
     status = 408
 
 
+class Conflicting(GatewayError):
+    """409: what is there already stands against a change."""
+
+    kind = "conflict"
+    status = 409
+    may_retry = False
+
+
 class TooLarge(GatewayError):
     """413: the body is over the limit."""
 
@@ -140,6 +165,23 @@ class Misdirected(GatewayError):
     kind = "misdirected"
     status = 421
     may_retry = False
+
+
+class Unprocessable(GatewayError):
+    """422: fields of a request to the management API make no sense.
+
+    Args:
+        problems: of each field at fault its name and what is wrong with it; at least one.
+    """
+
+    kind = "unprocessable"
+    status = 422
+    may_retry = False
+
+    def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
+        text = "; ".join(f"{name}: {words}" if name else words for name, words in problems)
+        super().__init__(f"{text}.", param=problems[0][0] or None)
+        self.problems = tuple(problems)
 
 
 class RateLimited(GatewayError):

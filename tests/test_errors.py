@@ -13,10 +13,14 @@ KINDS = [
     ("context_too_long", 400, False),
     ("unauthenticated", 401, False),
     ("plan_forbidden", 403, False),
+    ("management_forbidden", 403, False),
+    ("resource_not_found", 404, False),
     ("model_not_found", 404, False),
     ("route_not_found", 404, False),
     ("method_not_allowed", 405, False),
     ("request_timeout", 408, True),
+    ("conflict", 409, False),
+    ("unprocessable", 422, False),
     ("too_large", 413, False),
     ("unsupported_media", 415, False),
     ("misdirected", 421, False),
@@ -55,6 +59,8 @@ def test_error_carries_what_its_wire_forms_need() -> None:
     assert (str(error), error.message, error.param) == ("n must be 1", "n must be 1", "n")
     assert errors.RateLimited("slow", retry_after_s=2.5).retry_after_s == 2.5
     assert errors.MethodNotAllowed("no", allow=("GET",)).allow == ("GET",)
+    fields = errors.Unprocessable([("plan", "there is none"), ("name", "too long")])
+    assert (fields.message, fields.param) == ("plan: there is none; name: too long.", "plan")
     resets_at = datetime(2026, 1, 2, tzinfo=UTC)
     assert errors.QuotaExceeded("used up", resets_at=resets_at).resets_at == resets_at
 

@@ -43,6 +43,8 @@ def made(kind: str) -> errors.GatewayError:
         return errors.MethodNotAllowed("no", allow=("GET",))
     if kind == "quota_exceeded":
         return errors.QuotaExceeded("no", resets_at=datetime(2030, 1, 2, tzinfo=UTC))
+    if kind == "unprocessable":
+        return errors.Unprocessable([("plan", "no")])
     return CLASSES[kind]("no")
 
 

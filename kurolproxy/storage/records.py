@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import aiosqlite
 
@@ -22,11 +23,22 @@ SELECT_KEY = (
 Who = str | int
 """An account, by its email in whatever letter case, or by its id."""
 
-_MAX_TEXT_CHARS = 200
-_MAX_EMAIL_CHARS = 254
+MAX_TEXT_CHARS: Final = 200
+MAX_EMAIL_CHARS: Final = 254
+# Controls, line ends, and characters that nobody sees or that turn the text around: a name
+# must not look like another, or make two lines of one.
+_UNSEEN = r"\x00-\x1f\x7f-\x9f\xad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+_SPACES = r" \xa0\u1680\u2000-\u200a\u202f\u205f\u3000"
+TEXT_PATTERN: Final = f"^[^{_UNSEEN}]*$"
+"""What a name or a label is made of; a regular expression that JSON Schema knows, too."""
+WORD_PATTERN: Final = f"^[^{_UNSEEN}{_SPACES}]+$"
+"""The same without spaces."""
+EMAIL_PATTERN: Final = f"^[^{_UNSEEN}{_SPACES}@]+@[^{_UNSEEN}{_SPACES}@]+$"
+LARGEST_LIMIT: Final = 10**15
+"""Of the limits that a key narrows."""
+
 _SHORTEST_SECRET_CHARS = 20
 _PREFIX_CHARS = 12
-_LARGEST_LIMIT = 10**15
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +157,8 @@ def checked_email(email: str) -> str:
         Invalid: it is no address.
     """
     email = email.strip()
-    name, at, domain = email.rpartition("@")
-    plain = email.isprintable() and " " not in email and len(email) <= _MAX_EMAIL_CHARS
-    if not (name and at and domain and plain):
-        text = f"{email[:_MAX_EMAIL_CHARS]!r} is not an email address"
+    if len(email) > MAX_EMAIL_CHARS or not re.fullmatch(EMAIL_PATTERN, email):
+        text = f"{email[:MAX_EMAIL_CHARS]!r} is not an email address"
         raise Invalid(text, field="email")
     return email
 
@@ -164,8 +174,8 @@ def checked_text(text: str, what: str, field: str = "") -> str:
         Invalid: it is too long, or has characters that nobody can see.
     """
     text = text.strip()
-    if len(text) > _MAX_TEXT_CHARS or not text.isprintable():
-        message = f"the {what} must be one line of at most {_MAX_TEXT_CHARS} characters"
+    if len(text) > MAX_TEXT_CHARS or not re.fullmatch(TEXT_PATTERN, text):
+        message = f"the {what} must be one line of at most {MAX_TEXT_CHARS} characters"
         raise Invalid(message, field=field or what)
     return text
 
@@ -176,8 +186,8 @@ def checked_limit(limit: int | None, what: str) -> int | None:
     Raises:
         Invalid: it is not a number from 1 up.
     """
-    if limit is not None and not 1 <= limit <= _LARGEST_LIMIT:
-        message = f"{what} must be a number from 1 to {_LARGEST_LIMIT}"
+    if limit is not None and not 1 <= limit <= LARGEST_LIMIT:
+        message = f"{what} must be a number from 1 to {LARGEST_LIMIT}"
         raise Invalid(message, field=what.replace(" ", "_"))
     return limit
 
@@ -204,9 +214,9 @@ def checked_secret(secret: str, *, admin: bool) -> str:
         Invalid: it is too short or could not be sent in a header; the text does not hold it.
     """
     sendable = secret.isascii() and secret.isprintable() and " " not in secret
-    if not sendable or not _SHORTEST_SECRET_CHARS <= len(secret) <= _MAX_TEXT_CHARS:
+    if not sendable or not _SHORTEST_SECRET_CHARS <= len(secret) <= MAX_TEXT_CHARS:
         raise Invalid(
-            f"a key must be {_SHORTEST_SECRET_CHARS} to {_MAX_TEXT_CHARS} visible ASCII characters",
+            f"a key must be {_SHORTEST_SECRET_CHARS} to {MAX_TEXT_CHARS} visible ASCII characters",
             field="secret",
         )
     if secret.startswith(ADMIN_KEY_PREFIX) != admin:

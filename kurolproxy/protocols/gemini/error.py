@@ -20,6 +20,8 @@ from kurolproxy.protocols.fault_words import (
 STATUS = {
     "unauthenticated": "UNAUTHENTICATED",
     "plan_forbidden": "PERMISSION_DENIED",
+    "management_forbidden": "PERMISSION_DENIED",
+    "resource_not_found": "NOT_FOUND",
     "model_not_found": "NOT_FOUND",
     "route_not_found": "NOT_FOUND",
     "rate_limited": "RESOURCE_EXHAUSTED",
