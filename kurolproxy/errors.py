@@ -180,7 +180,7 @@ class Unprocessable(GatewayError):
 
     def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
         text = "; ".join(f"{name}: {words}" if name else words for name, words in problems)
-        super().__init__(f"{text}.", param=problems[0][0] or None)
+        super().__init__(text, param=problems[0][0] or None)
         self.problems = tuple(problems)
 
 

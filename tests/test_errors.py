@@ -60,7 +60,7 @@ def test_error_carries_what_its_wire_forms_need() -> None:
     assert errors.RateLimited("slow", retry_after_s=2.5).retry_after_s == 2.5
     assert errors.MethodNotAllowed("no", allow=("GET",)).allow == ("GET",)
     fields = errors.Unprocessable([("plan", "there is none"), ("name", "too long")])
-    assert (fields.message, fields.param) == ("plan: there is none; name: too long.", "plan")
+    assert (fields.message, fields.param) == ("plan: there is none; name: too long", "plan")
     resets_at = datetime(2026, 1, 2, tzinfo=UTC)
     assert errors.QuotaExceeded("used up", resets_at=resets_at).resets_at == resets_at
 
