@@ -401,6 +401,33 @@ class AccountStore:
 
         return await self._database.write(work, durable=True, then=forget)
 
+    async def rename_key(
+        self, key_id: str, label: str, *, account_id: int | None = None, actor: str = _OPERATOR
+    ) -> Key:
+        """Give a key another label; a revoked one too: its usage is listed by it.
+
+        Args:
+            account_id: whose key it must be; None: anybody's.
+
+        Raises:
+            NotFound: there is no such key, or it is somebody else's.
+            Invalid: the label is no single line.
+        """
+        label = checked_text(label, "label")
+
+        async def work(db: aiosqlite.Connection) -> tuple[Key, Account]:
+            before = await find_key(db, key_id, account_id)
+            if label != before.label:
+                await db.execute("UPDATE keys SET label = ? WHERE id = ?", (label, before.id))
+                await self._audit(db, actor, "key.rename", before.id, label=label)
+            return replace(before, label=label), await find_account(db, before.account_id)
+
+        def put(pair: tuple[Key, Account]) -> None:
+            if not pair[0].revoked:
+                self._put(pair)
+
+        return (await self._database.write(work, durable=True, then=put))[0]
+
     async def rotate_key(
         self, key_id: str, *, account_id: int | None = None, actor: str = _OPERATOR
     ) -> tuple[Key, str]:

@@ -139,6 +139,13 @@ class NewKey(Whose, frozen=True, forbid_unknown_fields=True, kw_only=True):
     admin: bool = False
 
 
+class NewLabel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``keys.rename``."""
+
+    id: str
+    label: str
+
+
 class SomeKeys(Whose, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """``keys.list``; without an account: of all of them."""
 
@@ -335,6 +342,13 @@ class People:
         key = await self._store.revoke_key(which.id, account_id=by.account_id, actor=by.actor)
         return await self._told(key)
 
+    async def rename_key(self, change: NewLabel, by: By = OPERATOR) -> Facts:
+        """Give a key another label."""
+        key = await self._store.rename_key(
+            change.id, change.label, account_id=by.account_id, actor=by.actor
+        )
+        return await self._told(key)
+
     async def rotate_key(self, which: ById, by: By = OPERATOR) -> Facts:
         """Give a key another secret; the old one is invalid from the next request on."""
         key, secret = await self._store.rotate_key(
@@ -383,6 +397,7 @@ VERBS: Final[Mapping[str, tuple[type[msgspec.Struct], Callable[..., Awaitable[An
     "keys.list": (SomeKeys, People.list_keys),
     "keys.page": (KeysAfter, People.page_keys),
     "keys.get": (ById, People.get_key),
+    "keys.rename": (NewLabel, People.rename_key),
     "keys.revoke": (ById, People.revoke_key),
     "keys.rotate": (ById, People.rotate_key),
 }

@@ -174,6 +174,32 @@ async def test_revoked_key_is_out_of_memory_and_stays_in_the_list(world: World, 
     assert [each["status"] for each in await world.call("keys.list")] == ["revoked"]
 
 
+async def test_renamed_key_goes_on_under_its_new_label(world: World, ann: Any) -> None:
+    made = await world.call("keys.create", email=ANN, label="old")
+    renamed = await world.call("keys.rename", id=made["id"], label=" new ")
+    assert (renamed["label"], renamed["status"]) == ("new", "valid")
+    found = world.table.find(made["key"])
+    assert found is not None
+    assert found[0].label == "new"
+    with pytest.raises(Invalid, match="one line") as refused:
+        await world.call("keys.rename", id=made["id"], label="a\nb")
+    assert refused.value.field == "label"
+    last = (await world.store.list_audit(limit=1))[0]
+    assert (last.action, last.subject, last.detail) == (
+        "key.rename",
+        made["id"],
+        {"label": "new"},
+    )
+
+
+async def test_renamed_key_that_is_revoked_stays_so(world: World, ann: Any) -> None:
+    made = await world.call("keys.create", email=ANN)
+    await world.call("keys.revoke", id=made["id"])
+    renamed = await world.call("keys.rename", id=made["id"], label="gone")
+    assert (renamed["label"], renamed["status"]) == ("gone", "revoked")
+    assert not world.serves(made["key"])
+
+
 async def test_rotated_key_keeps_its_id_and_loses_its_old_secret(world: World, ann: Any) -> None:
     old = await world.call("keys.create", email=ANN, label="laptop")
     new = await world.call("keys.rotate", id=old["id"])
@@ -421,6 +447,7 @@ async def test_verb_for_one_account_knows_no_other(world: World, ann: Any) -> No
         ("keys.get", {"id": foreign["id"]}),
         ("keys.revoke", {"id": foreign["id"]}),
         ("keys.rotate", {"id": foreign["id"]}),
+        ("keys.rename", {"id": foreign["id"], "label": "mine"}),
         ("keys.list", {"email": ANN}),
         ("keys.page", {"account_id": 1, "limit": 5}),
         ("keys.create", {"email": ANN}),
