@@ -92,6 +92,7 @@ class Reloader:
         before, state.setup = state.setup.catalog, setup
         state.admission.replace_catalog(config.catalog, contact=config.server.contact)
         state.health.keep(config.catalog, before)
+        state.figures.keep(config.catalog.upstreams)
         state.bodies.limit = config.limits.max_body_bytes_in_flight
         state.log.mode = config.log.requests
         logging.getLogger().setLevel(config.log.level.upper())

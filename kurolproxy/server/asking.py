@@ -29,12 +29,14 @@ class Progress:
 
     Attributes:
         sent: the upstream took the request.
+        head_at: when the head of its answer came, of the state's clock; None: it has not.
         shown: events of the answer went out: no other attempt can take its place.
         content: the first content was seen.
         finished: the answer is whole.
     """
 
     sent: bool = False
+    head_at: float | None = None
     shown: bool = False
     content: bool = False
     finished: bool = False

@@ -184,6 +184,7 @@ async def _ask(
     exchange.upstream_status = None
     if translation.asked.stream and exchange.out is None:
         exchange.open_stream()
+    began = exchange.state.clock.now()
     outcome = "client_gone"
     try:
         written = await _exchange(exchange, target, key, translation)
@@ -194,9 +195,31 @@ async def _ask(
     finally:
         metrics, usage = exchange.state.metrics, exchange.progress.usage
         metrics.upstream_requests.add((target.upstream.name, outcome))
+        _note_attempt(exchange, target, outcome, began)
         if usage is not None and usage.clamped:
             metrics.clamped.add((target.upstream.name,))
     return written
+
+
+def _note_attempt(exchange: Exchange, target: Target, outcome: str, began: float) -> None:
+    """Add an attempt that has ended to the figures of its upstream.
+
+    Args:
+        began: when it was sent, of the state's clock.
+    """
+    progress, now = exchange.progress, exchange.state.clock.now()
+    content_at = None
+    if progress.content and exchange.first_token_s is not None:
+        content_at = exchange.started + exchange.first_token_s
+    elif outcome == "ok":
+        content_at = now
+    exchange.state.figures.add(
+        target.upstream.name,
+        outcome,
+        now,
+        head_s=None if progress.head_at is None else progress.head_at - began,
+        content_s=None if content_at is None else content_at - began,
+    )
 
 
 async def _exchange(
@@ -205,6 +228,7 @@ async def _exchange(
     """Send the request and read the answer; the connection is given up or back."""
     answer = await _send(exchange, target, key, translation)
     exchange.upstream_status = answer.status
+    exchange.progress.head_at = exchange.state.clock.now()
     try:
         if answer.status != 200:
             with Limit(exchange.watch, exchange.too_slow):

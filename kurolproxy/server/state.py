@@ -11,6 +11,7 @@ from kurolproxy.metrics import Metrics
 from kurolproxy.policy.admission import Admission
 from kurolproxy.policy.catalog import Catalog
 from kurolproxy.policy.damping import Damping
+from kurolproxy.policy.figures import Figures
 from kurolproxy.policy.health import Health
 from kurolproxy.server.body import BodyBudget, BodyLimits
 from kurolproxy.server.deadlines import Deadlines
@@ -114,6 +115,7 @@ class State:
     memory: MemoryWatch = field(default_factory=MemoryWatch)
     descriptors: Descriptors = field(default_factory=Descriptors)
     damping: Damping = field(default_factory=Damping)
+    figures: Figures = field(default_factory=Figures)
     leaving: bool = False
     draining: bool = False
     started_unix: float = 0.0
