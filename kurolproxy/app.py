@@ -373,6 +373,7 @@ class Gateway:
             clock=self._clock,
             memory=memory,
             descriptors=descriptors,
+            live=self.live,
             started_unix=self._clock.unix(),
         )
 

@@ -7,7 +7,9 @@ from typing import Any
 
 from aiohttp.web import BaseRequest
 
+from kurolproxy.connect.detect import tool_of
 from kurolproxy.errors import GatewayError, UpstreamTimeout
+from kurolproxy.live import Finished
 from kurolproxy.policy.admission import Ask, Caller, charge
 from kurolproxy.policy.booking import booked
 from kurolproxy.policy.catalog import Model, Target
@@ -285,10 +287,14 @@ class Exchange:
             # Whatever fails there, nothing stays reserved; a grant that was closed stays closed.
             if self.grant is not None:
                 self.grant.settle(0)
+            if self.caller is not None:
+                self.state.live.end(self.caller.account.id, self.id)
         duration = self.state.clock.now() - self.started
         outcome = self._outcome()
         if self.grant is not None and self.booked:
-            self.state.usage.add(self._row(usage, charged, outcome, duration, estimated))
+            row = self._row(usage, charged, outcome, duration, estimated)
+            self.state.usage.add(row)
+            self.state.live.add(Finished(*row, tool_of(self.request.headers), self._key_label))
         self._count(usage, outcome, duration, estimated)
         if self.state.log.wants(error=outcome != "ok"):
             self.state.log.request(self.started_unix, self._line(usage, outcome, duration))
@@ -298,6 +304,10 @@ class Exchange:
         usage = self.state.usage
         if usage.strict and self.grant is not None and self.booked:
             await usage.durable()
+
+    @property
+    def _key_label(self) -> str:
+        return "" if self.caller is None else self.caller.key.label
 
     def _usage(self) -> tuple[Usage, bool]:
         progress = self.progress

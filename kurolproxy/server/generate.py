@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Generator
+from functools import partial
 from typing import TypeVar
 
 from aiohttp.web import BaseRequest
@@ -39,6 +40,7 @@ from kurolproxy.server.failures import ProofRefused, failure_of
 from kurolproxy.server.relay import StalledReader, relay, whole_answer
 from kurolproxy.server.reply import Written, hang_up
 from kurolproxy.server.state import State
+from kurolproxy.server.telling import told
 from kurolproxy.upstream.address import headers_for
 from kurolproxy.upstream.client import Answer, Call
 
@@ -112,6 +114,7 @@ async def _answer(exchange: Exchange) -> Written:
     exchange.setup = state.setup
     model = state.admission.model(caller, asked.model)
     exchange.admit(caller, model, asked, estimate)
+    state.live.begin(caller.account.id, exchange.id, partial(told, exchange))
     state.metrics.overhead.observe((exchange.endpoint.label,), state.clock.now() - exchange.started)
     return await first_that_answers(exchange, model, lambda way: _attempt(exchange, model, way))
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
+from kurolproxy.live import Live
 from kurolproxy.metrics import Metrics
 from kurolproxy.policy.admission import Admission
 from kurolproxy.policy.catalog import Catalog
@@ -116,6 +117,7 @@ class State:
     descriptors: Descriptors = field(default_factory=Descriptors)
     damping: Damping = field(default_factory=Damping)
     figures: Figures = field(default_factory=Figures)
+    live: Live = field(default_factory=Live)
     leaving: bool = False
     draining: bool = False
     started_unix: float = 0.0
