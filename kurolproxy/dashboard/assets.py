@@ -13,6 +13,8 @@ from typing import Final
 from aiohttp import web
 from aiohttp.web import BaseRequest
 
+from kurolproxy.dashboard.answers import takes_gzip
+
 PREFIX: Final = "/dashboard/static/"
 _KINDS: Final[Mapping[str, str]] = {
     "css": "text/css; charset=utf-8",
@@ -71,7 +73,7 @@ class Assets:
             return None
         headers = {"content-type": asset.kind, "cache-control": _FOREVER, "vary": "accept-encoding"}
         body = asset.plain
-        if asset.packed is not None and "gzip" in request.headers.get("accept-encoding", ""):
+        if asset.packed is not None and takes_gzip(request):
             body = asset.packed
             headers["content-encoding"] = "gzip"
         return web.Response(body=body, headers=headers)

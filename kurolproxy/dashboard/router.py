@@ -90,6 +90,7 @@ class Router:
             response = self._refuse(visit, PageError(503, "storage", retry_after_s=5.0))
         if not response.prepared:
             answers.guard(response)
+            answers.pack(request, response)
         who = visit.account.id if visit.known else None
         desk.book(request, visit.route, response.status, desk.times.now() - began, who)
         return response

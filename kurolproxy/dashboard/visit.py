@@ -13,7 +13,7 @@ from aiohttp.web import BaseRequest
 from kurolproxy.dashboard import answers
 from kurolproxy.dashboard.answers import PageError
 from kurolproxy.dashboard.desk import Desk, Site
-from kurolproxy.dashboard.guard import csrf_of
+from kurolproxy.dashboard.guard import csrf_of, padded
 from kurolproxy.dashboard.rendering import Renderer
 from kurolproxy.policy.admission import Caller
 from kurolproxy.policy.keys import Account, session_key
@@ -146,7 +146,7 @@ class Visit:
             "visit": self,
             "site": self.site,
             "account": self._account,
-            "csrf": csrf_of(self.token) if self.token else "",
+            "csrf": padded(csrf_of(self.token)) if self.token else "",
             "theme": self.theme,
             "path": self.request.path,
             "version": self.desk.version,
