@@ -1,0 +1,191 @@
+"""Chromium as Debian has it, driven by Playwright; a page that notes whatever goes wrong in it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    Request,
+    async_playwright,
+)
+
+from tests.browser.sites import Site, serving
+
+CHROMIUM = shutil.which("chromium")
+LONG = os.environ.get("KUROL_LONG_BROWSER") == "1"
+"""Whether everything is looked at: ``make test-browser``."""
+
+# A machine without a network must not make it wait, nor call anybody.
+_ARGS = [
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+_VIOLATIONS = """
+document.addEventListener("securitypolicyviolation", (event) => console.error(
+    `policy: ${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber}`
+));
+"""
+_LIMIT_MS = 10_000
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run all tests of this folder in one loop: the browser lives in it."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
+@dataclass  # no slots: Playwright notes on it which of its methods it calls
+class Watch:
+    """What went wrong in a page.
+
+    Attributes:
+        expected: patterns of what a test brings about on purpose.
+    """
+
+    base_url: str
+    found: list[str] = field(default_factory=list)
+    expected: list[str] = field(default_factory=list)
+
+    def over(self, page: Page) -> None:
+        """Look after a page from now on."""
+        page.on("console", self._said)
+        page.on("pageerror", lambda error: self.found.append(f"error: {error}"))
+        page.on("request", self._asked)
+        page.on("dialog", lambda dialog: self.found.append(f"dialog: {dialog.message}"))
+
+    def _said(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.found.append(f"console: {message.text}")
+
+    def _asked(self, request: Request) -> None:
+        if urlsplit(request.url).scheme in ("data", "blob"):
+            return
+        if not request.url.startswith(f"{self.base_url}/"):
+            self.found.append(f"request: {request.url}")
+
+    @property
+    def wrong(self) -> list[str]:
+        """What was not expected."""
+        return [
+            each
+            for each in self.found
+            if not any(re.search(pattern, each) for pattern in self.expected)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """A browser's window at a site, and who sits before it."""
+
+    page: Page
+    watch: Watch
+    site: Site
+    context: BrowserContext
+
+    async def to(self, path: str) -> None:
+        """Go to a page of the site."""
+        await self.page.goto(self.site.base_url + path)
+
+    def expect(self, *patterns: str) -> None:
+        """Take something for right that would be wrong elsewhere."""
+        self.watch.expected.extend(patterns)
+
+
+View = Callable[..., Awaitable[Viewer]]
+Theme = Literal["light", "dark"]
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def chromium() -> AsyncIterator[Browser]:
+    """Yield the browser."""
+    if CHROMIUM is None:
+        pytest.skip("no browser: install the package chromium")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=_ARGS,
+            # Its sandbox refuses to be root's.
+            chromium_sandbox=os.geteuid() != 0,
+        )
+        yield browser
+        await browser.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    """Yield a gateway of one test."""
+    async with serving(tmp_path) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def view(chromium: Browser) -> AsyncIterator[View]:
+    """Yield a function that opens a window: (site, email, role=, plan=, width=, theme=).
+
+    At the end of the test there must have been no error in any of them, no violation of the
+    policy, no request to anybody else.
+    """
+    opened: list[Viewer] = []
+
+    async def run(
+        site: Site,
+        email: str | None = None,
+        *,
+        role: str = "user",
+        plan: str = "team",
+        width: int = 1280,
+        theme: Theme = "light",
+        scripts: bool = True,
+    ) -> Viewer:
+        context = await chromium.new_context(
+            viewport={"width": width, "height": 900},
+            color_scheme=theme,
+            java_script_enabled=scripts,
+            reduced_motion="reduce",
+        )
+        context.set_default_timeout(_LIMIT_MS)
+        await context.add_init_script(_VIOLATIONS)
+        if email is not None:
+            token = site.log_in(await site.account(email, role=role, plan=plan))
+            host = urlsplit(site.base_url).hostname
+            await context.add_cookies(
+                [
+                    {
+                        "name": "kurol",
+                        "value": token,
+                        "domain": str(host),
+                        "path": "/",
+                        "httpOnly": True,
+                        "sameSite": "Strict",
+                    }
+                ]
+            )
+        watch = Watch(site.base_url)
+        context.on("page", watch.over)
+        viewer = Viewer(await context.new_page(), watch, site, context)
+        opened.append(viewer)
+        return viewer
+
+    yield run
+    wrong = []
+    for each in opened:
+        await each.context.close()
+        wrong += each.watch.wrong
+    assert wrong == []
