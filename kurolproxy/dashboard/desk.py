@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Literal
 
 from aiohttp.web import BaseRequest, StreamResponse
 
+from kurolproxy.dashboard.feeds import Feeds
+from kurolproxy.dashboard.once import OneTime
 from kurolproxy.live import Live
 from kurolproxy.policy.admission import Admission
 from kurolproxy.policy.catalog import Catalog
@@ -75,6 +77,7 @@ class Desk:
         people: the verbs that change accounts and keys.
         database: for the queries of the pages.
         flush: writes what was settled so far into the database; False: the disk takes none.
+        feeds: those that watch live.
         call: (request, account, endpoint's path) -> the answer, already written: the request's
             body goes through the gateway as a call of the account.
         end_calls: (key id) -> how many running calls of the key were told to end.
@@ -85,6 +88,7 @@ class Desk:
         openapi: the document that ``/openapi.json`` is.
         book: (request, route, status, seconds, account id) -> logs a page.
         version: of the program.
+        once: the ids of forms that count once.
     """
 
     site: Callable[[], Site]
@@ -99,6 +103,7 @@ class Desk:
     usage: UsageReader
     flush: Callable[[], Awaitable[bool]]
     live: Live
+    feeds: Feeds
     damping: Damping
     call: Callable[[BaseRequest, Account, str], Awaitable[StreamResponse]]
     end_calls: Callable[[str], int]
@@ -109,3 +114,4 @@ class Desk:
     openapi: Callable[[], dict[str, Any]]
     book: Callable[[BaseRequest, str, int, float, int | None], None]
     version: str
+    once: OneTime = field(default_factory=OneTime)
