@@ -17,9 +17,11 @@ from aiohttp import web
 from kurolproxy import __version__
 from kurolproxy.config.addresses import Address
 from kurolproxy.config.model import Config
+from kurolproxy.dashboard.feeds import MOST_VIEWERS, Feeds
 from kurolproxy.dashboard.router import Router
 from kurolproxy.dashboard.routes import ROUTES
-from kurolproxy.desks import Supplies, desk_of, end_calls
+from kurolproxy.dashboard.updates import Updates
+from kurolproxy.desks import Supplies, desk_of, document_of, end_calls, management_of
 from kurolproxy.live import Live
 from kurolproxy.metrics import Metrics
 from kurolproxy.policy.admission import Admission
@@ -105,6 +107,7 @@ class Gateway:
     accounts: AccountStore
     database: Database
     _people: People
+    _feeds: Feeds
 
     def __init__(
         self,
@@ -175,6 +178,8 @@ class Gateway:
     async def _drain(self, patience: Patience) -> None:
         assert self._listener is not None
         self._left = True
+        # They would hold up the end, and are no calls.
+        self._feeds.close()
         ended = await drain(self.state, self._listener, patience, self._hurry)
         if ended:
             self.state.log.event(self._clock.unix(), "calls_ended", calls=ended)
@@ -222,14 +227,29 @@ class Gateway:
         stack.callback(self.state.log.close)
         stack.callback(self.state.deadlines.stop)
         self._people = People(self.accounts, lambda: self.state.setup.catalog.plans)
-        pages = Router(desk_of(self._supplies(keys)), ROUTES)
-        await self._listen(stack, pages)
+        self._feeds = self._made_feeds(keys)
+        supplies = self._supplies(keys)
+        routes = Routes(
+            self.state,
+            Router(desk_of(supplies), ROUTES).dispatch,
+            management_of(supplies).dispatch,
+            lambda: document_of(self.config),
+        )
+        await self._listen(stack, routes)
         read = self._around.read
         if read is not None:
             self.reloader = Reloader(
                 self.state, self.accounts, config, read, self._around.notifier, self._taken
             )
         await self._open_control(stack, UsageReader(database))
+
+    def _made_feeds(self, keys: KeyTable) -> Feeds:
+        clock = self._clock
+        updates = Updates(self.live, self.state.admission, keys, clock.now, clock.today)
+        # Each viewer holds a descriptor, and calls need theirs.
+        limit = descriptor_limit()
+        most = MOST_VIEWERS if limit is None else min(MOST_VIEWERS, limit // 4)
+        return Feeds(updates, self.sessions, clock.unix, most=most)
 
     def _supplies(self, keys: KeyTable) -> Supplies:
         return Supplies(
@@ -241,7 +261,7 @@ class Gateway:
             accounts=self.accounts,
             sessions=self.sessions,
             people=self._people,
-            live=self.live,
+            feeds=self._feeds,
             status=self.status,
         )
 
@@ -413,17 +433,16 @@ class Gateway:
 
     # --- listeners ----------------------------------------------------------------
 
-    async def _listen(self, stack: AsyncExitStack, pages: Router) -> None:
+    async def _listen(self, stack: AsyncExitStack, routes: Routes) -> None:
         config, sockets = self.config, self._around.sockets
         metrics = config.metrics.address
         # Closed in the opposite order: who watches us sees us to the end.
         if metrics is not None or sockets.metrics:
-            routes = MetricsRoutes(self.state)
-            watched = Listener(self._server(routes.dispatch))
+            watched = Listener(self._server(MetricsRoutes(self.state).dispatch))
             stack.push_async_callback(watched.close, _CLOSE_S)
             bound = await watched.open([metrics] if metrics else [], sockets.metrics)
             self.metrics_address = Address(*bound[0])
-        self._listener = Listener(self._server(Routes(self.state, pages.dispatch).dispatch))
+        self._listener = Listener(self._server(routes.dispatch))
         stack.push_async_callback(self._listener.close, _CLOSE_S)
         bound = await self._listener.open(config.server.addresses, sockets.main)
         self.addresses = [Address(*each) for each in bound]

@@ -14,11 +14,14 @@ from kurolproxy import __version__
 from kurolproxy.config.addresses import Address
 from kurolproxy.config.model import Config
 from kurolproxy.dashboard.desk import Desk, Site, Times
+from kurolproxy.dashboard.feeds import Feeds
 from kurolproxy.errors import Unauthenticated
-from kurolproxy.live import Live
 from kurolproxy.policy.damping import Damping
 from kurolproxy.policy.keys import Account, KeyTable
 from kurolproxy.policy.sessions import SessionTable
+from kurolproxy.server.manage import Management
+from kurolproxy.server.manage_operations import Desk as ManagementDesk
+from kurolproxy.server.openapi import document
 from kurolproxy.server.peer import client_address
 from kurolproxy.server.state import State
 from kurolproxy.storage.accounts import AccountStore
@@ -45,7 +48,7 @@ class Supplies:
     accounts: AccountStore
     sessions: SessionTable
     people: People
-    live: Live
+    feeds: Feeds
     status: Callable[[], Mapping[str, Any]]
 
 
@@ -65,7 +68,8 @@ def desk_of(supplies: Supplies) -> Desk:
         database=supplies.database,
         usage=UsageReader(supplies.database),
         flush=state.usage.flush,
-        live=supplies.live,
+        live=state.live,
+        feeds=supplies.feeds,
         damping=Damping(),
         call=_no_call,
         end_calls=lambda key_id: end_calls(state, key_id),
@@ -73,10 +77,30 @@ def desk_of(supplies: Supplies) -> Desk:
         status=supplies.status,
         upstreams=lambda: state.health.facts(state.setup.catalog, clock.now()),
         configuration=lambda: [],
-        openapi=dict,
+        openapi=lambda: document_of(supplies.config()),
         book=lambda *page: _book(state, *page),
         version=__version__,
     )
+
+
+def management_of(supplies: Supplies) -> Management:
+    """Return what answers the management API of a gateway."""
+    state = supplies.state
+    desk = ManagementDesk(
+        people=supplies.people,
+        reader=UsageReader(supplies.database),
+        catalog=lambda: state.setup.catalog,
+        flush=state.usage.flush,
+        pending=lambda: state.usage.pending,
+        end_calls=lambda key_id: end_calls(state, key_id),
+    )
+    return Management(state, desk, supplies.keys)
+
+
+def document_of(config: Config) -> dict[str, Any]:
+    """Return the OpenAPI document of a gateway."""
+    server = config.server
+    return document(public_url=_given_url(config), version=__version__, contact=server.contact)
 
 
 def site_of(config: Config, addresses: Sequence[Address]) -> Site:
@@ -87,7 +111,7 @@ def site_of(config: Config, addresses: Sequence[Address]) -> Site:
     """
     server, dashboard = config.server, config.dashboard
     return Site(
-        public_url=server.public_url or _own_url((*addresses, *server.addresses)[0]),
+        public_url=_given_url(config) or _own_url((*addresses, *server.addresses)[0]),
         public_urls=server.public_urls,
         contact=server.contact,
         notice=server.notice,
@@ -98,6 +122,13 @@ def site_of(config: Config, addresses: Sequence[Address]) -> Site:
         max_keys=config.limits.max_keys_per_account,
         enabled=dashboard.enabled,
     )
+
+
+def _given_url(config: Config) -> str:
+    """Return ``public_url`` as the operator wrote it; "": he left it to the listener."""
+    server = config.server
+    default = f"http://{[*server.listen, ''][0]}"
+    return "" if server.public_url == default else server.public_url
 
 
 def _own_url(address: Address) -> str:

@@ -7,6 +7,8 @@ from aiohttp.web import BaseRequest
 from kurolproxy.errors import BadRequest, TooManyFailures, Unauthenticated
 from kurolproxy.policy.admission import Caller
 from kurolproxy.policy.damping import WINDOW_S
+from kurolproxy.policy.keys import KeyTable
+from kurolproxy.policy.managing import manager
 from kurolproxy.server.peer import client_address
 from kurolproxy.server.state import State
 
@@ -51,7 +53,25 @@ def count_failure(state: State, request: BaseRequest) -> None:
         ) from None
 
 
-def credential(request: BaseRequest, *, query_key: bool) -> str | None:
+def managing(state: State, request: BaseRequest, keys: KeyTable) -> Caller:
+    """Return whose request to the management API it is.
+
+    Raises:
+        BadRequest: a credential stands there twice.
+        Unauthenticated: there is no key, or none that is valid.
+        ManagementForbidden: the key calls models.
+        TooManyFailures: one more wrong key of an address that has sent too many.
+    """
+    key = credential(request, query_key=False, managing=True)
+    try:
+        return manager(keys, key, state.clock.unix())
+    except Unauthenticated:
+        if key:
+            count_failure(state, request)
+        raise
+
+
+def credential(request: BaseRequest, *, query_key: bool, managing: bool = False) -> str | None:
     """Return the key that a request carries.
 
     The order is ``Authorization: Bearer``, ``x-api-key``, ``x-goog-api-key``, ``?key=``;
@@ -59,6 +79,7 @@ def credential(request: BaseRequest, *, query_key: bool) -> str | None:
 
     Args:
         query_key: whether ``?key=`` counts on this route (Gemini's only).
+        managing: a management key is what is looked for.
 
     Raises:
         BadRequest: the same header stands there twice.
@@ -73,7 +94,7 @@ def credential(request: BaseRequest, *, query_key: bool) -> str | None:
     if query_key and (value := request.query.get("key", "")):
         found.append(value)
     for value in found:
-        if value.startswith(_PREFIX) and not value.startswith(_ADMIN):
+        if value.startswith(_PREFIX) and value.startswith(_ADMIN) == managing:
             return value
     return found[0] if found else None
 

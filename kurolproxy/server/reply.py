@@ -63,7 +63,8 @@ def whole(
         close: end the connection behind it.
     """
     keep = request.keep_alive and not close
-    framing = [("content-length", str(len(body)))]
+    # No Content is said by the status alone: RFC 9110, section 8.6.
+    framing = [("content-length", str(len(body)))] if status != HTTPStatus.NO_CONTENT else []
     if not keep:
         framing.append(("connection", "close"))
     elif request.version < (1, 1):

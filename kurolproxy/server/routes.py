@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from aiohttp.web import BaseRequest, StreamResponse
 
@@ -25,7 +25,7 @@ from kurolproxy.protocols.gemini.codec import ARRAY_CODEC as GEMINI_ARRAY
 from kurolproxy.protocols.gemini.error import encode_error as gemini_error
 from kurolproxy.protocols.openai_errors import encode_error as openai_error
 from kurolproxy.protocols.registry import CODECS
-from kurolproxy.server import models
+from kurolproxy.server import models, openapi
 from kurolproxy.server.asking import Endpoint, Named
 from kurolproxy.server.counting import count
 from kurolproxy.server.credential import authenticated, count_failure
@@ -54,6 +54,7 @@ _GEMINI = "/v1beta/models/{model}"
 _MODEL_PREFIXES = ("/v1beta/models/", "/v1/models/")
 PAGES = ("/dashboard", "/docs")
 """How the paths begin that are for browsers."""
+_MANAGED = "/api/v1"
 _SHOWN = 200
 # Of requests that never came to a handler, by the status of the answer.
 _MALFORMED = {400: "bad_request", 431: "headers_too_large", 500: "internal"}
@@ -65,16 +66,27 @@ class Routes:
     Args:
         state: handed to every handler.
         pages: answers the paths of ``PAGES``, and browsers at ``/``; None: nobody does.
+        managed: answers the paths below ``/api/v1``; None: nobody does.
+        document: returns what ``/openapi.json`` is.
     """
 
-    def __init__(self, state: State, pages: Handler | None = None) -> None:
+    def __init__(
+        self,
+        state: State,
+        pages: Handler | None = None,
+        managed: Handler | None = None,
+        document: Callable[[], dict[str, Any]] = dict,
+    ) -> None:
         self._state = state
         self._pages = pages
+        self._managed = managed
+        self._document = document
         self._exact: dict[str, dict[str, Handler]] = {
             "/": {"GET": self._front, "HEAD": self._hello},
             "/api/hello": {"GET": self._hello, "HEAD": self._hello},
             "/livez": {"GET": self._livez, "HEAD": self._livez},
             "/readyz": {"GET": self._readyz, "HEAD": self._readyz},
+            openapi.PATH: {"GET": self._openapi, "HEAD": self._openapi},
             "/metrics": {"GET": self._metrics},
             "/v1/usage": {"GET": self._usage},
             "/v1/models": {"GET": self._models},
@@ -109,6 +121,8 @@ class Routes:
         methods = self._exact.get(path)
         if methods is None and self._pages is not None and path.startswith(PAGES):
             return await self._pages(request)
+        if methods is None and self._managed is not None and path.startswith(_MANAGED):
+            return await self._managed(request)
         if methods is None:
             path = canonical(path)
             methods = self._exact.get(path)
@@ -221,6 +235,9 @@ class Routes:
 
     async def _readyz(self, request: BaseRequest) -> StreamResponse:
         return readiness(self._state, request)
+
+    async def _openapi(self, request: BaseRequest) -> StreamResponse:
+        return whole(request, 200, [*self._named(), _JSON], wire.dumps(self._document()))
 
     async def _metrics(self, request: BaseRequest) -> StreamResponse:
         wanted = self._state.setup.settings.metrics_token
