@@ -33,6 +33,9 @@ ADMIN_NAV: Final[tuple[tuple[str, str, str], ...]] = (
 )
 """The same of the pages for admins."""
 
+_LEAST_DOLLARS: Final = 0.0001
+_EXACT_BELOW_DOLLARS: Final = 10
+
 
 class Renderer:
     """Renders the templates of this package.
@@ -56,6 +59,7 @@ class Renderer:
         )
         self._env.install_gettext_translations(words, newstyle=True)  # type: ignore[attr-defined]  # added by the extension
         self._env.filters |= {"count": count, "stamp": stamp, "ago_s": duration, "iso": iso}
+        self._env.filters["dollars"] = dollars
         self._env.globals |= {"asset": assets.url, "nav": NAV, "admin_nav": ADMIN_NAV}
         # As globals: blocks that are rendered alone see no import of their template.
         self._env.globals["ui"] = self._env.get_template("parts.html").module
@@ -77,6 +81,18 @@ class Renderer:
 def count(value: float | None) -> str:
     """Return a number with its thousands apart (thin spaces); "–" for None."""
     return "–" if value is None else f"{value:,}".replace(",", "\u2009")
+
+
+def dollars(value: float | None) -> str:
+    """Return US dollars to the cent, small amounts more exactly; "–" for None."""
+    if value is None:
+        return "–"
+    if 0 < value < _LEAST_DOLLARS:
+        return f"<{_LEAST_DOLLARS}"
+    if value >= _EXACT_BELOW_DOLLARS:
+        return f"{value:,.2f}".replace(",", "\u2009")
+    whole, _, rest = f"{value:.4f}".partition(".")
+    return f"{whole}.{rest.rstrip('0').ljust(2, '0')}"
 
 
 def stamp(unix: float | None) -> str:
