@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Final
@@ -41,10 +41,16 @@ class Session:
 
 
 class SessionTable:
-    """All sessions in memory; whoever changes it has changed the database before."""
+    """All sessions in memory; whoever changes it has changed the database before.
+
+    When a session was used is the exception: that is in memory first, and written now and
+    then (``used``, ``note``).
+    """
 
     def __init__(self) -> None:
         self._sessions: dict[bytes, Session] = {}
+        self._used: set[bytes] = set()
+        self._watchers: dict[bytes, set[Callable[[], None]]] = {}
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -72,11 +78,56 @@ class SessionTable:
         later = replace(session, seen_at=unix_now)
         if session.digest in self._sessions:
             self._sessions[session.digest] = later
+            self._used.add(session.digest)
         return later
 
+    def used(self) -> list[Session]:
+        """Return the sessions that were used since that was noted for the last time."""
+        return [self._sessions[each] for each in self._used if each in self._sessions]
+
+    def note(self, sessions: Iterable[Session]) -> None:
+        """Take note that the last use of sessions is written down."""
+        for session in sessions:
+            if self._sessions.get(session.digest) in (session, None):
+                self._used.discard(session.digest)
+
+    def over(self, unix_now: float) -> list[Session]:
+        """Return the sessions that have ended by themselves and are still here."""
+        return [each for each in self._sessions.values() if each.over(unix_now)]
+
     def remove(self, session: Session) -> None:
-        """Forget a session."""
+        """Forget a session, and tell who watches it."""
         self._sessions.pop(session.digest, None)
+        self._used.discard(session.digest)
+        for tell in self._watchers.pop(session.digest, ()):
+            tell()
+
+    def remove_account(self, account_id: int) -> None:
+        """Forget all sessions of an account."""
+        for session in self.of(account_id):
+            self.remove(session)
+
+    def watch(self, session: Session, tell: Callable[[], None]) -> Callable[[], None]:
+        """Have a function called when a session is ended by somebody.
+
+        One that ends by itself (idle, or too old) is not told until it is cleared away:
+        whoever has to know to the second asks ``find``.
+
+        Args:
+            tell: called with nothing, on the loop; it must not raise.
+
+        Returns:
+            a function that ends the watching; to be called once, whatever was told.
+        """
+        self._watchers.setdefault(session.digest, set()).add(tell)
+
+        def leave() -> None:
+            told = self._watchers.get(session.digest, set())
+            told.discard(tell)
+            if not told:
+                self._watchers.pop(session.digest, None)
+
+        return leave
 
 
 def digest(token: str) -> bytes:

@@ -20,10 +20,20 @@ from kurolproxy.policy.keys import (
     digest,
     make_secret,
 )
-from kurolproxy.storage.changes import AccountChange, check_admin_stays, steps, write_change
+from kurolproxy.policy.sessions import SessionTable
+from kurolproxy.storage.changes import (
+    AccountChange,
+    NewAccount,
+    check_admin_stays,
+    insert_account,
+    steps,
+    write_change,
+    write_password,
+)
 from kurolproxy.storage.database import Database
 from kurolproxy.storage.errors import Conflict, Invalid, NotFound
 from kurolproxy.storage.key_rows import check_new, insert_key, some_keys
+from kurolproxy.storage.links import Links
 from kurolproxy.storage.paging import Page, account_page, key_page
 from kurolproxy.storage.records import (
     SELECT_ACCOUNT,
@@ -33,14 +43,12 @@ from kurolproxy.storage.records import (
     account_of,
     audit_of,
     by_who,
-    checked_email,
     checked_limit,
     checked_patterns,
     checked_secret,
     checked_text,
     find_account,
     find_key,
-    folded,
     key_of,
     only,
     rows_of,
@@ -66,9 +74,14 @@ class AccountStore:
 
     Args:
         table: the keys in memory to keep in step; None when nobody serves from them.
+        sessions: those in memory, of the dashboard; likewise.
         max_keys: how many keys that are not revoked one account may have.
+        invites: whether accounts can be made by invitation now.
         clock: seconds since 1970.
         random: so many bytes of a cryptographic source.
+
+    Attributes:
+        links: those that make an account, or set the password of one.
     """
 
     def __init__(
@@ -76,15 +89,19 @@ class AccountStore:
         database: Database,
         table: KeyTable | None = None,
         *,
+        sessions: SessionTable | None = None,
         max_keys: int = MAX_KEYS_PER_ACCOUNT,
+        invites: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.time,
         random: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self.max_keys = max_keys
         self._database = database
         self._table = KeyTable() if table is None else table
+        self._sessions = SessionTable() if sessions is None else sessions
         self._clock = clock
         self._random = random
+        self.links = Links(database, self._table, self._sessions, invites=invites, clock=clock)
 
     # --- reading ----------------------------------------------------------------------
 
@@ -196,20 +213,10 @@ class AccountStore:
             Conflict: the email has an account, in whatever letter case.
             Invalid: the email is none, or a text is no single line.
         """
-        email = checked_email(email)
-        name, plan = checked_text(name, "name"), checked_text(plan, "plan")
+        new = NewAccount(email, plan, name, role, password_hash).checked()
 
         async def work(db: aiosqlite.Connection) -> Account:
-            if await rows_of(db, f"{SELECT_ACCOUNT} WHERE email_folded = ?", folded(email)):
-                raise Conflict(f"there is an account {email!r} already", field="email")
-            await db.execute(
-                "INSERT INTO accounts"
-                " (email, email_folded, name, role, plan, password_hash, created_at)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (email, folded(email), name, role, plan, password_hash, self._clock()),
-            )
-            await self._audit(db, actor, "account.create", email, plan=plan, role=role)
-            return await find_account(db, email)
+            return await insert_account(db, new, self._clock(), actor)
 
         return await self._database.write(work, durable=True, then=self._table.put_account)
 
@@ -235,7 +242,12 @@ class AccountStore:
                 await self._audit(db, actor, action, before.email, **detail)
             return after
 
-        return await self._database.write(work, durable=True, then=self._table.put_account)
+        def put(account: Account) -> None:
+            self._table.put_account(account)
+            if not account.active:
+                self._sessions.remove_account(account.id)
+
+        return await self._database.write(work, durable=True, then=put)
 
     async def set_plan(self, who: Who, plan: str, *, actor: str = _OPERATOR) -> Account:
         """Give an account another plan; see ``change``."""
@@ -252,7 +264,10 @@ class AccountStore:
     async def set_password(
         self, who: Who, password_hash: str | None, *, actor: str = _OPERATOR
     ) -> Account:
-        """Replace the hash of a password; None leaves the account without one.
+        """Replace the hash of a password, and end all sessions of the account.
+
+        Args:
+            password_hash: None leaves the account without one.
 
         Raises:
             NotFound: there is no such account.
@@ -260,12 +275,26 @@ class AccountStore:
 
         async def work(db: aiosqlite.Connection) -> Account:
             account = await find_account(db, who)
-            sql = "UPDATE accounts SET password_hash = ? WHERE id = ?"
-            await db.execute(sql, (password_hash, account.id))
-            await self._audit(db, actor, "account.set-password", account.email)
+            await write_password(db, account, password_hash, self._clock(), actor)
             return account
 
-        return await self._database.write(work, durable=True)
+        def forget(account: Account) -> None:
+            self._sessions.remove_account(account.id)
+
+        return await self._database.write(work, durable=True, then=forget)
+
+    async def renew_hash(self, account_id: int, before: str, after: str) -> None:
+        """Replace the hash of a password by another of the same; nothing else changes.
+
+        Args:
+            before: the hash that it must still be.
+        """
+
+        async def work(db: aiosqlite.Connection) -> None:
+            sql = "UPDATE accounts SET password_hash = ? WHERE id = ? AND password_hash = ?"
+            await db.execute(sql, (after, account_id, before))
+
+        await self._database.write(work)
 
     async def delete(self, who: Who, *, actor: str = _OPERATOR) -> Account:
         """Delete an account and its keys; what they used stays in the ledger.
@@ -287,6 +316,7 @@ class AccountStore:
 
         def forget(account: Account) -> None:
             self._table.remove_account(account.id)
+            self._sessions.remove_account(account.id)
 
         return await self._database.write(work, durable=True, then=forget)
 
@@ -323,8 +353,9 @@ class AccountStore:
         Raises:
             NotFound: there is no such account, or it is somebody else's.
             Limit: the account has ``max_keys`` already.
-            Conflict: the secret that was brought along is in use.
-            Invalid: a value makes no sense, or a management key is for no admin.
+            Conflict: the secret that was brought along is in use, or a management key is to
+                be of somebody who is no admin.
+            Invalid: a value makes no sense.
         """
         if secret is None:
             secret = make_secret(self._random(SECRET_BYTES), admin=admin)
@@ -346,7 +377,7 @@ class AccountStore:
                 raise NotFound(f"there is no account {who!r}")
             if admin and account.role != "admin":
                 text = f"{account.email} is no admin: a management key needs one"
-                raise Invalid(text, field="admin")
+                raise Conflict(text, field="admin")
             key = replace(draft, account_id=account.id)
             await check_new(db, key, self.max_keys)
             await insert_key(db, key, self._clock())

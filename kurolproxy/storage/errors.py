@@ -93,4 +93,5 @@ def translating() -> Iterator[None]:
         kind = _CLASSES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
         if kind is None:
             raise
-        raise kind(f"the database says: {error}") from error
+        what = "is damaged" if kind is DatabaseCorrupt else "says"
+        raise kind(f"the database {what}: {error}") from error

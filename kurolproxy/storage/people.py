@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -22,6 +22,7 @@ from kurolproxy.policy.keys import Account, AccountRole, Key, state_of
 from kurolproxy.storage.accounts import AccountStore
 from kurolproxy.storage.changes import AccountChange
 from kurolproxy.storage.errors import Invalid, NotFound
+from kurolproxy.storage.links import Link
 from kurolproxy.storage.records import Who
 
 Facts = dict[str, Any]
@@ -79,7 +80,7 @@ class Whose(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class ById(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A verb about one key."""
+    """A verb about one key, or one link."""
 
     id: str
 
@@ -125,6 +126,20 @@ class NewPassword(Whose, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """``users.reset_password``."""
 
     password_hash: str
+
+
+class NewLink(Whose, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``links.create``; ``email`` of an invitation is the only one that it is good for."""
+
+    kind: Literal["setup", "invite", "password"]
+    plan: str = ""
+    role: AccountRole = "user"
+
+
+class SomeLinks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``links.list``: those of a kind that can be used."""
+
+    kind: Literal["setup", "invite", "password"] = "invite"
 
 
 class NewKey(Whose, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -284,6 +299,29 @@ class People:
         account = await self._store.set_password(change.who, hashed, actor=by.actor)
         return account_facts(account)
 
+    # --- links --------------------------------------------------------------------
+
+    async def create_link(self, new: NewLink, by: By = OPERATOR) -> Facts:
+        """Make a link that can be used once; its token is in the result and nowhere else."""
+        if new.kind == "password":
+            made = self._store.links.create(new.kind, who=new.who, actor=by.actor)
+        else:
+            if new.kind == "invite":
+                self._check_plan(new.plan)
+            made = self._store.links.create(
+                new.kind, email=new.email or "", plan=new.plan, role=new.role, actor=by.actor
+            )
+        link, token = await made
+        return {**link_facts(link), "token": token}
+
+    async def list_links(self, which: SomeLinks, by: By = OPERATOR) -> list[Facts]:
+        """Return the links that can be used, the newest first."""
+        return [link_facts(each) for each in await self._store.links.list(which.kind)]
+
+    async def revoke_link(self, which: ById, by: By = OPERATOR) -> Facts:
+        """Make a link good for nothing."""
+        return link_facts(await self._store.links.revoke(which.id, actor=by.actor))
+
     # --- keys ---------------------------------------------------------------------
 
     async def create_key(self, new: NewKey, by: By = OPERATOR) -> Facts:
@@ -393,6 +431,9 @@ VERBS: Final[Mapping[str, tuple[type[msgspec.Struct], Callable[..., Awaitable[An
     "users.enable": (Whose, People.enable),
     "users.delete": (Whose, People.delete),
     "users.reset_password": (NewPassword, People.reset_password),
+    "links.create": (NewLink, People.create_link),
+    "links.list": (SomeLinks, People.list_links),
+    "links.revoke": (ById, People.revoke_link),
     "keys.create": (NewKey, People.create_key),
     "keys.list": (SomeKeys, People.list_keys),
     "keys.page": (KeysAfter, People.page_keys),
@@ -407,6 +448,20 @@ VERBS: Final[Mapping[str, tuple[type[msgspec.Struct], Callable[..., Awaitable[An
 def account_facts(account: Account) -> Facts:
     """Return what may be shown of an account."""
     return asdict(account)
+
+
+def link_facts(link: Link) -> Facts:
+    """Return what may be shown of a link."""
+    return {
+        "id": link.id,
+        "kind": link.kind,
+        "email": link.email,
+        "plan": link.plan,
+        "role": link.role,
+        "created_at": stamp(link.created_at),
+        "created_by": link.created_by,
+        "expires_at": stamp(link.expires_at),
+    }
 
 
 def key_facts(key: Key, account: Account | None, unix_now: float) -> Facts:
