@@ -14,10 +14,13 @@ CLIENTS := $(or $(KUROL_CLIENTS_CACHE),.cache/clients)
 # Where `make test-scale` makes its ledger, once: about 3 GB.
 SCALE := $(or $(KUROL_SCALE_CACHE),.cache/scale)
 
+# The browser's files of other people: fetched again by `make vendor`.
+VENDORED := kurolproxy/dashboard/static/vendor tests/browser/vendor
+
 # What calls a whole gateway within the test's own process: half of the time of all tests.
 CALLS := tests/server tests/pairs
 
-.PHONY: venv demo run install install-program install-files uninstall test test-calls test-rest test-clients test-faults test-scale soak golden conformance lint types imports check format clean
+.PHONY: venv demo run install install-program install-files uninstall test test-calls test-rest test-clients test-faults test-scale test-browser soak golden conformance screenshots vendor lint types imports check format clean
 
 venv: $(BIN)/.ready
 
@@ -120,6 +123,21 @@ $(CLIENTS)/.ready: tests/clients/package.json
 # The gateway with 100,000 keys and 10,000,000 rows of usage.
 test-scale: $(BIN)/.ready-test
 	KUROL_SCALE_CACHE=$(abspath $(SCALE)) $(BIN)/python -m pytest -rP tests/scale
+
+# Every page in Chromium, wide and narrow, light and dark, by keyboard; a hundred first starts' worth
+# of live usage.
+test-browser: $(BIN)/.ready-test
+	KUROL_LONG_BROWSER=1 $(BIN)/python -m pytest -rP tests/browser
+
+# The pictures of the README, from a gateway with made-up data.
+screenshots: $(BIN)/.ready-test
+	$(BIN)/python -m tests.browser.screenshots docs/screenshots
+
+# Fetches the browser's files of other people from npm, as VERSIONS.txt beside them says.
+vendor:
+	@command -v npm >/dev/null || { echo "npm is missing: install the package npm"; exit 1; }
+	kurolproxy/dashboard/static/vendor/refresh.sh $(VENDORED)
+	git diff --stat -- $(VENDORED)
 
 # Rewrites the expected files of the codecs; review the difference like code.
 golden: $(BIN)/.ready-test

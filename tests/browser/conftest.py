@@ -7,8 +7,9 @@ import re
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from inspect import iscoroutinefunction
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import pytest
@@ -47,7 +48,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run all tests of this folder in one loop: the browser lives in it."""
     here = Path(__file__).parent
     for item in items:
-        if here in item.path.parents:
+        if here in item.path.parents and iscoroutinefunction(getattr(item, "obj", None)):
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
 
 
@@ -135,6 +136,42 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         yield running
 
 
+async def open_window(
+    chromium: Browser,
+    site: Site,
+    token: str = "",
+    *,
+    width: int = 1280,
+    theme: Theme = "light",
+    scripts: bool = True,
+) -> Viewer:
+    """Open a window at a site.
+
+    Args:
+        token: of a session; "": nobody is logged in.
+    """
+    context = await chromium.new_context(
+        viewport={"width": width, "height": 900},
+        color_scheme=theme,
+        java_script_enabled=scripts,
+        reduced_motion="reduce",
+    )
+    context.set_default_timeout(_LIMIT_MS)
+    await context.add_init_script(_VIOLATIONS)
+    if token:
+        cookie = {
+            "name": "kurol",
+            "value": token,
+            "url": site.base_url,
+            "httpOnly": True,
+            "sameSite": "Strict",
+        }
+        await context.add_cookies([cookie])  # type: ignore[list-item]  # its type has no public name
+    watch = Watch(site.base_url)
+    context.on("page", watch.over)
+    return Viewer(await context.new_page(), watch, site, context)
+
+
 @pytest_asyncio.fixture(loop_scope="session")
 async def view(chromium: Browser) -> AsyncIterator[View]:
     """Yield a function that opens a window: (site, email, role=, plan=, width=, theme=).
@@ -150,36 +187,12 @@ async def view(chromium: Browser) -> AsyncIterator[View]:
         *,
         role: str = "user",
         plan: str = "team",
-        width: int = 1280,
-        theme: Theme = "light",
-        scripts: bool = True,
+        **options: Any,
     ) -> Viewer:
-        context = await chromium.new_context(
-            viewport={"width": width, "height": 900},
-            color_scheme=theme,
-            java_script_enabled=scripts,
-            reduced_motion="reduce",
-        )
-        context.set_default_timeout(_LIMIT_MS)
-        await context.add_init_script(_VIOLATIONS)
+        token = ""
         if email is not None:
             token = site.log_in(await site.account(email, role=role, plan=plan))
-            host = urlsplit(site.base_url).hostname
-            await context.add_cookies(
-                [
-                    {
-                        "name": "kurol",
-                        "value": token,
-                        "domain": str(host),
-                        "path": "/",
-                        "httpOnly": True,
-                        "sameSite": "Strict",
-                    }
-                ]
-            )
-        watch = Watch(site.base_url)
-        context.on("page", watch.over)
-        viewer = Viewer(await context.new_page(), watch, site, context)
+        viewer = await open_window(chromium, site, token, **options)
         opened.append(viewer)
         return viewer
 
