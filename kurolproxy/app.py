@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
+from gettext import NullTranslations
 from typing import Any
 
 from aiohttp import web
@@ -74,12 +75,14 @@ class Surroundings:
         notifier: tells the service manager how we are.
         read: reads the configuration again, for a reload; None: there is nothing to read.
         memory_limit: bytes that the process may take; None: nobody says.
+        translations: the dashboard's texts in another language; None: as they are written.
     """
 
     sockets: Inherited = field(default_factory=Inherited)
     notifier: Notifier = field(default_factory=Notifier)
     read: Callable[[], Config] | None = None
     memory_limit: int | None = None
+    translations: NullTranslations | None = None
 
 
 class Gateway:
@@ -231,7 +234,7 @@ class Gateway:
         supplies = self._supplies(keys)
         routes = Routes(
             self.state,
-            Router(desk_of(supplies), ROUTES).dispatch,
+            Router(desk_of(supplies), ROUTES, self._around.translations).dispatch,
             management_of(supplies).dispatch,
             lambda: document_of(self.config),
         )

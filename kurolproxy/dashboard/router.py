@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from gettext import NullTranslations
 from math import ceil
 from typing import Final, Literal
 from urllib.parse import quote, unquote
@@ -52,12 +53,18 @@ class Router:
 
     Args:
         routes: of all pages; no two have the same method and path.
+        translations: the texts in another language; None: as they are written.
     """
 
-    def __init__(self, desk: Desk, routes: Iterable[Route]) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        routes: Iterable[Route],
+        translations: NullTranslations | None = None,
+    ) -> None:
         self._desk = desk
         self._assets = Assets()
-        self._renderer = Renderer(self._assets)
+        self._renderer = Renderer(self._assets, translations)
         self._exact: dict[str, dict[str, Route]] = {}
         self._patterns: list[tuple[list[str], dict[str, Route]]] = []
         for route in routes:
