@@ -101,6 +101,7 @@ class Gateway:
         accounts: the people; there once ``start`` returned.
         sessions: who is logged in to the dashboard.
         live: what goes on now.
+        feeds: those who watch it; there once ``start`` returned.
         addresses: host and port of each listener, the real port where 0 was asked for.
         metrics_address: of the metrics listener; None when there is none.
         reloader: takes over another configuration; None when there is no file to read.
@@ -110,7 +111,7 @@ class Gateway:
     accounts: AccountStore
     database: Database
     _people: People
-    _feeds: Feeds
+    feeds: Feeds
 
     def __init__(
         self,
@@ -182,7 +183,7 @@ class Gateway:
         assert self._listener is not None
         self._left = True
         # They would hold up the end, and are no calls.
-        self._feeds.close()
+        self.feeds.close()
         ended = await drain(self.state, self._listener, patience, self._hurry)
         if ended:
             self.state.log.event(self._clock.unix(), "calls_ended", calls=ended)
@@ -230,7 +231,7 @@ class Gateway:
         stack.callback(self.state.log.close)
         stack.callback(self.state.deadlines.stop)
         self._people = People(self.accounts, lambda: self.state.setup.catalog.plans)
-        self._feeds = self._made_feeds(keys)
+        self.feeds = self._made_feeds(keys)
         supplies = self._supplies(keys)
         routes = Routes(
             self.state,
@@ -248,11 +249,12 @@ class Gateway:
 
     def _made_feeds(self, keys: KeyTable) -> Feeds:
         clock = self._clock
-        updates = Updates(self.live, self.state.admission, keys, clock.now, clock.today)
+        admission = self.state.admission
+        updates = Updates(self.live, admission, keys, clock.now, clock.unix, clock.today)
         # Each viewer holds a descriptor, and calls need theirs.
         limit = descriptor_limit()
         most = MOST_VIEWERS if limit is None else min(MOST_VIEWERS, limit // 4)
-        return Feeds(updates, self.sessions, clock.unix, most=most)
+        return Feeds(updates, self.sessions, most=most)
 
     def _supplies(self, keys: KeyTable) -> Supplies:
         return Supplies(
@@ -264,8 +266,11 @@ class Gateway:
             accounts=self.accounts,
             sessions=self.sessions,
             people=self._people,
-            feeds=self._feeds,
+            feeds=self.feeds,
             status=self.status,
+            lag=self._lag,
+            reload=lambda: self.reloader.reload if self.reloader is not None else None,
+            last_reload=lambda: self.reloader.last if self.reloader is not None else None,
         )
 
     async def _open_control(self, stack: AsyncExitStack, reader: UsageReader) -> None:

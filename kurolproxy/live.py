@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from datetime import date
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 OF_ACCOUNT: Final = 30
 """So many of an account's last calls are kept."""
@@ -81,6 +81,18 @@ class Finished(NamedTuple):
     ttft_ms: int | None
     client: str = ""
     key_label: str = ""
+
+
+class Watcher(Protocol):
+    """Somebody who wants to know; told in the middle of a call, he returns at once."""
+
+    def began(self) -> None:
+        """Another call runs."""
+        ...
+
+    def ended(self) -> None:
+        """A call is over."""
+        ...
 
 
 class Since(NamedTuple):
@@ -174,7 +186,7 @@ class Live:
         self._owners: OrderedDict[int, _Owner] = OrderedDict()
         self._rows = 0
         self._all = Ring(OF_ALL)
-        self._watchers: dict[int | None, Callable[[], None]] = {}
+        self._watchers: dict[int | None, Watcher] = {}
 
     # --- what the server writes -------------------------------------------------------
 
@@ -185,8 +197,8 @@ class Live:
             self._running[account_id] = {request_id: call}
         else:
             calls[request_id] = call
-        if self._watchers:
-            self._wake(account_id)
+        for watcher in self._watching(account_id) if self._watchers else ():
+            watcher.began()
 
     def end(self, account_id: int, request_id: str) -> None:
         """A call is over, however it ended; one that never began changes nothing."""
@@ -195,8 +207,8 @@ class Live:
             return
         if not calls:
             del self._running[account_id]
-        if self._watchers:
-            self._wake(account_id)
+        for watcher in self._watching(account_id) if self._watchers else ():
+            watcher.ended()
 
     def add(self, row: Finished) -> None:
         """Keep what is known of a call that is over."""
@@ -214,8 +226,8 @@ class Live:
         self._all.add(row)
         if self._rows > self._most_rows or len(owners) > self._most_accounts:
             self._forget_oldest()
-        if self._watchers:
-            self._wake(account_id)
+        for watcher in self._watching(account_id) if self._watchers else ():
+            watcher.ended()
 
     def _forget_oldest(self) -> None:
         owners = self._owners
@@ -267,24 +279,18 @@ class Live:
 
     # --- who wants to be told -----------------------------------------------------------
 
-    def watch(self, account_id: int | None, wake: Callable[[], None]) -> None:
-        """Call ``wake()`` at each begin and end of an account's calls.
+    def watch(self, account_id: int | None, watcher: Watcher) -> None:
+        """Tell somebody of each begin and end of an account's calls.
 
         Args:
             account_id: None: of all accounts; each has one watcher at most.
-            wake: returns at once; it is called in the middle of a call.
         """
-        self._watchers[account_id] = wake
+        self._watchers[account_id] = watcher
 
     def unwatch(self, account_id: int | None) -> None:
-        """Call nobody any more."""
+        """Tell nobody any more."""
         self._watchers.pop(account_id, None)
 
-    def _wake(self, account_id: int) -> None:
+    def _watching(self, account_id: int) -> list[Watcher]:
         watchers = self._watchers
-        wake = watchers.get(account_id)
-        if wake is not None:
-            wake()
-        wake = watchers.get(None)
-        if wake is not None:
-            wake()
+        return [watchers[each] for each in (account_id, None) if each in watchers]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -237,30 +238,44 @@ def test_call_that_never_began_may_end() -> None:
 # --- who is told -------------------------------------------------------------------------
 
 
+@dataclass
+class Listener:
+    """Notes what it is told."""
+
+    name: str
+    heard: list[str]
+
+    def began(self) -> None:
+        self.heard.append(f"{self.name} began")
+
+    def ended(self) -> None:
+        self.heard.append(f"{self.name} ended")
+
+
 def test_watchers_are_told_of_their_account_and_those_of_all_of_every() -> None:
     live = Live()
-    told: list[str] = []
-    live.watch(1, lambda: told.append("one"))
-    live.watch(None, lambda: told.append("all"))
+    heard: list[str] = []
+    live.watch(1, Listener("one", heard))
+    live.watch(None, Listener("all", heard))
     live.begin(1, "r1", lambda: running("r1"))
     live.begin(2, "r2", lambda: running("r2"))
-    assert told == ["one", "all", "all"]
-    told.clear()
+    assert heard == ["one began", "all began", "all began"]
+    heard.clear()
     live.end(1, "r1")
     live.add(row(1))
-    assert told == ["one", "all"] * 2
-    told.clear()
+    assert heard == ["one ended", "all ended"] * 2
+    heard.clear()
     live.unwatch(1)
     live.unwatch(1)
     live.unwatch(None)
     live.add(row(2))
     live.end(2, "r2")
-    assert told == []
+    assert heard == []
 
 
 def test_end_of_what_did_not_run_tells_nobody() -> None:
     live = Live()
-    told: list[str] = []
-    live.watch(1, lambda: told.append("one"))
+    heard: list[str] = []
+    live.watch(1, Listener("one", heard))
     live.end(1, "r1")
-    assert told == []
+    assert heard == []

@@ -23,6 +23,10 @@ from kurolproxy.storage.people import People
 from kurolproxy.storage.reports import UsageReader
 
 
+Reload = Callable[[], Awaitable[Mapping[str, Any]]]
+"""Reads the configuration again, and says what came of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """What the configuration says to the dashboard.
@@ -58,6 +62,29 @@ class Site:
 
 
 @dataclass(frozen=True, slots=True)
+class Operation:
+    """What the pages for admins ask of the gateway.
+
+    Attributes:
+        upstreams: what is known of each upstream and its ways, as JSON values.
+        configuration: the configuration in use as (key, value, file:line) rows, secrets hidden.
+        file: the name of the configuration file.
+        warnings: what ``check`` says of the configuration in use.
+        last_reload: what the last reload answered, and ``at``; None: there was none.
+        reload: returns what reads the file again, as SIGHUP does; None: there is no file.
+        system: how the process and its surroundings are, as JSON values.
+    """
+
+    upstreams: Callable[[], list[dict[str, Any]]]
+    configuration: Callable[[], list[tuple[str, str, str]]]
+    file: Callable[[], str]
+    warnings: Callable[[], list[str]]
+    last_reload: Callable[[], Mapping[str, Any] | None]
+    reload: Callable[[], Reload | None]
+    system: Callable[[], Awaitable[Mapping[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True)
 class Times:
     """The three times: a monotonic clock, seconds since 1970, the day in UTC."""
 
@@ -77,14 +104,13 @@ class Desk:
         people: the verbs that change accounts and keys.
         database: for the queries of the pages.
         flush: writes what was settled so far into the database; False: the disk takes none.
-        feeds: those that watch live.
+        feeds: those who watch live.
         call: (request, account, endpoint's path) -> the answer, already written: the request's
             body goes through the gateway as a call of the account.
         end_calls: (key id) -> how many running calls of the key were told to end.
         address_of: the client's address, behind trusted proxies too.
         status: what runs, as JSON values.
-        upstreams: what is known of each upstream and its ways, as JSON values.
-        configuration: the configuration in use as (key, value, file:line) rows, secrets hidden.
+        operation: what the pages for admins ask.
         openapi: the document that ``/openapi.json`` is.
         book: (request, route, status, seconds, account id) -> logs a page.
         version: of the program.
@@ -109,8 +135,7 @@ class Desk:
     end_calls: Callable[[str], int]
     address_of: Callable[[BaseRequest], str]
     status: Callable[[], Mapping[str, Any]]
-    upstreams: Callable[[], list[dict[str, Any]]]
-    configuration: Callable[[], list[tuple[str, str, str]]]
+    operation: Operation
     openapi: Callable[[], dict[str, Any]]
     book: Callable[[BaseRequest, str, int, float, int | None], None]
     version: str
