@@ -12,16 +12,19 @@ from aiohttp.web import BaseRequest, StreamResponse
 
 from kurolproxy import __version__
 from kurolproxy.config.addresses import Address
+from kurolproxy.config.explained import explained
 from kurolproxy.config.model import Config
-from kurolproxy.dashboard.desk import Desk, Site, Times
+from kurolproxy.dashboard.desk import Desk, Operation, Reload, Site, Times
 from kurolproxy.dashboard.feeds import Feeds
 from kurolproxy.errors import Unauthenticated
 from kurolproxy.policy.damping import Damping
 from kurolproxy.policy.keys import Account, KeyTable
 from kurolproxy.policy.sessions import SessionTable
+from kurolproxy.server.lag import LoopLag
 from kurolproxy.server.manage import Management
 from kurolproxy.server.manage_operations import Desk as ManagementDesk
 from kurolproxy.server.openapi import document
+from kurolproxy.server.operation import system_facts, upstream_facts
 from kurolproxy.server.peer import client_address
 from kurolproxy.server.state import State
 from kurolproxy.storage.accounts import AccountStore
@@ -38,6 +41,9 @@ class Supplies:
         config: the one in use.
         addresses: of the listeners, as they were bound.
         status: what runs, as JSON values.
+        lag: of the event loop.
+        reload: returns what reads the configuration again; None: there is no file.
+        last_reload: what the last reload answered, and ``at``; None: there was none.
     """
 
     state: State
@@ -50,6 +56,9 @@ class Supplies:
     people: People
     feeds: Feeds
     status: Callable[[], Mapping[str, Any]]
+    lag: LoopLag
+    reload: Callable[[], Reload | None]
+    last_reload: Callable[[], Mapping[str, Any] | None]
 
 
 def desk_of(supplies: Supplies) -> Desk:
@@ -75,11 +84,25 @@ def desk_of(supplies: Supplies) -> Desk:
         end_calls=lambda key_id: end_calls(state, key_id),
         address_of=lambda request: client_address(request, state.setup.settings.trusted_proxies),
         status=supplies.status,
-        upstreams=lambda: state.health.facts(state.setup.catalog, clock.now()),
-        configuration=lambda: [],
+        operation=operation_of(supplies),
         openapi=lambda: document_of(supplies.config()),
         book=lambda *page: _book(state, *page),
         version=__version__,
+    )
+
+
+def operation_of(supplies: Supplies) -> Operation:
+    """Return what the pages for admins ask of a gateway."""
+    state, config = supplies.state, supplies.config
+    folder = config().server.state_path
+    return Operation(
+        upstreams=lambda: upstream_facts(state),
+        configuration=lambda: explained(config()),
+        file=lambda: config().name,
+        warnings=lambda: [str(each) for each in config().warnings],
+        last_reload=supplies.last_reload,
+        reload=supplies.reload,
+        system=lambda: system_facts(state, supplies.lag, folder),
     )
 
 

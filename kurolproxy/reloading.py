@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ipaddress import ip_network
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,6 +32,9 @@ class Reloader:
         read: reads the configuration again; blocks.
         notifier: is told of each reload.
         taken: is told of each new configuration.
+
+    Attributes:
+        last: what the last reload answered, and ``at``, unix seconds; None: there was none.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Reloader:
         self._notifier = notifier
         self._taken = taken
         self._one_at_a_time = asyncio.Lock()
+        self.last: Mapping[str, Any] | None = None
 
     async def reload(self) -> dict[str, Any]:
         """Read the configuration again and go on with it.
@@ -69,7 +73,9 @@ class Reloader:
                 self._notifier.ready()
             self._state.metrics.config_reload_successful = int(answer["ok"])
             name = "reloaded" if answer["ok"] else "reload_refused"
-            self._state.log.event(self._state.clock.unix(), name, **answer)
+            now = self._state.clock.unix()
+            self.last = {**answer, "at": now}
+            self._state.log.event(now, name, **answer)
             return answer
 
     async def _tried(self) -> dict[str, Any]:
