@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from inspect import iscoroutinefunction
 from pathlib import Path
@@ -19,6 +20,7 @@ from playwright.async_api import (
     BrowserContext,
     ConsoleMessage,
     Page,
+    Playwright,
     Request,
     async_playwright,
 )
@@ -118,14 +120,22 @@ async def chromium() -> AsyncIterator[Browser]:
     """Yield the browser."""
     if CHROMIUM is None:
         pytest.skip("no browser: install the package chromium")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=_ARGS,
-            # Its sandbox refuses to be root's.
-            chromium_sandbox=os.geteuid() != 0,
-        )
+    async with async_playwright() as playwright, launched(playwright) as browser:
         yield browser
+
+
+@asynccontextmanager
+async def launched(playwright: Playwright) -> AsyncIterator[Browser]:
+    """Run the browser."""
+    browser = await playwright.chromium.launch(
+        executable_path=CHROMIUM,
+        args=_ARGS,
+        # Its sandbox refuses to be root's.
+        chromium_sandbox=os.geteuid() != 0,
+    )
+    try:
+        yield browser
+    finally:
         await browser.close()
 
 

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from kurolproxy.app import Gateway
+from kurolproxy.app import Gateway, Surroundings
 from kurolproxy.config.load import parse
 from kurolproxy.demo.vendor import DemoVendor
 from kurolproxy.policy.keys import Account
 from kurolproxy.policy.sessions import Session, digest
+from kurolproxy.server.state import Clock
 from kurolproxy.storage.rows import UsageRow
 from kurolproxy.storage.usage import import_rows
 
@@ -33,6 +34,7 @@ listen = "127.0.0.1:0"
 state_dir = "{folder}/state"
 contact = "mailto:ops@example.org"
 notice = "Maintenance on Sunday, 02:00-03:00 UTC."
+{server}
 
 [metrics]
 listen = ""
@@ -130,20 +132,34 @@ class Site:
 
 
 @asynccontextmanager
-async def serving(folder: Path, extra: str = "", *, pace_s: float = 0.005) -> AsyncIterator[Site]:
+async def serving(
+    folder: Path,
+    extra: str = "",
+    *,
+    server: str = "",
+    pace_s: float = 0.005,
+    clock: Clock | None = None,
+    around: Surroundings | None = None,
+) -> AsyncIterator[Site]:
     """Run a gateway and its vendor.
 
     Args:
         extra: more of the configuration.
+        server: more of its first table.
         pace_s: seconds between two words of the slow model.
     """
     vendor = DemoVendor(api_key=VENDOR_KEY, pace_s=pace_s)
     await vendor.start()
     text = _TEXT.format(
-        folder=folder, vendor_url=vendor.base_url, vendor_key=VENDOR_KEY, extra=extra
+        folder=folder,
+        vendor_url=vendor.base_url,
+        vendor_key=VENDOR_KEY,
+        server=server,
+        extra=extra,
     )
     with (folder / "log").open("wb") as log:
-        gateway = Gateway(parse(text, "kurolproxy.toml", {}), log_fd=log.fileno())
+        config = parse(text, "kurolproxy.toml", {})
+        gateway = Gateway(config, log_fd=log.fileno(), clock=clock, around=around)
         try:
             await gateway.start()
             try:
