@@ -255,11 +255,11 @@ class UsageLine(_Output, frozen=True, kw_only=True):
     day: date | UnsetType = UNSET
     hour: Annotated[str, Meta(examples=["2030-12-31T23:00Z"])] | UnsetType = UNSET
     key: Annotated[str, Meta(description="A key's id.")] | UnsetType = UNSET
-    label: str | None | UnsetType = UNSET
+    label: str | UnsetType | None = UNSET
     model: str | UnsetType = UNSET
     account_id: int | UnsetType = UNSET
     account: Annotated[
-        str | None | UnsetType, Meta(description="An email; null: it was deleted.")
+        str | UnsetType | None, Meta(description="An email; null: it was deleted.")
     ] = UNSET
     requests: int
     prompt: int

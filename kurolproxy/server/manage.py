@@ -229,7 +229,7 @@ def _refusal(error: StoreError) -> GatewayError:
     plain = text.partition(" ")[0].isalpha()
     sentence = f"{text[:1].upper()}{text[1:]}." if plain else f"{text}."
     if isinstance(error, NotFound):
-        return ResourceNotFound(sentence)
+        return ResourceNotFound(sentence, param=error.field or None)
     if isinstance(error, Conflict | Limit):
         return Conflicting(sentence, param=error.field or None)
     return Unprocessable([(error.field, text)])

@@ -341,7 +341,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         body=NewKey,
         errors=(ResourceNotFound, Conflicting),
         notes="The secret is in this answer and nowhere else. A 409 says that the account has as"
-        " many keys as it may have.",
+        " many keys as it may have, or is no admin and gets no management key.",
     ),
     Operation("GET", _KEY, "readKey", "Read a key", _read_key, Key, errors=_MISSING),
     Operation(

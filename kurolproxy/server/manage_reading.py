@@ -113,6 +113,9 @@ def _body_value(value: Any, kind: Any) -> Any:
         # A regular expression overlooks one line end, the last.
         if isinstance(text, str) and _CONTROL.search(text):
             raise ValueError("must be one line of visible characters")
+    if isinstance(value, float) and value.is_integer():
+        # To JSON Schema 1.0 is an integer, and some clients write theirs so.
+        value = int(value)
     return msgspec.convert(value, kind)
 
 

@@ -369,7 +369,7 @@ def _paths() -> dict[str, Schema]:
         **_gemini("v1"),
         "/v1/models": _question(
             "listOwnModels",
-            "List the models of the calling key; in Gemini's or Anthropic's shape for their clients",
+            "List the models of the calling key, in the shape that its client knows",
             "OpenAIModels",
             "Error",
         ),

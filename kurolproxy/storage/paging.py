@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from kurolproxy.policy.keys import Account, Key
 from kurolproxy.storage.database import Database
-from kurolproxy.storage.errors import Invalid
+from kurolproxy.storage.errors import NotFound
 from kurolproxy.storage.records import SELECT_ACCOUNT, SELECT_KEY, account_of, folded, key_of
 
 T = TypeVar("T")
@@ -52,14 +52,14 @@ async def key_page(
         after: the id of the last one that is known; None: from the beginning.
 
     Raises:
-        Invalid: the account has no key ``after``.
+        NotFound: the account has no key ``after``.
     """
     last = 0
     if after is not None:
         sql = "SELECT rowid FROM keys WHERE id = ? AND account_id = ?"
         found = await database.read(sql, [after, account_id])
         if not found:
-            raise Invalid("after must be the id of a key of this account", field="after")
+            raise NotFound(f"there is no key {after!r} of this account", field="after")
         last = found[0][0]
     sql = f"{SELECT_KEY} WHERE account_id = ? AND rowid > ? ORDER BY rowid LIMIT ?"
     rows = [key_of(row) for row in await database.read(sql, [account_id, last, limit + 1])]

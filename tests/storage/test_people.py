@@ -372,7 +372,7 @@ async def test_keys_of_an_account_come_a_page_at_a_time(world: World, ann: Any) 
     assert ([each["id"] for each in first["rows"]], first["more"]) == (made[:2], True)
     rest = await world.call("keys.page", account_id=1, limit=2, after=made[1])
     assert ([each["id"] for each in rest["rows"]], rest["more"]) == (made[2:], False)
-    with pytest.raises(Invalid) as caught:
+    with pytest.raises(NotFound) as caught:
         await world.call("keys.page", account_id=1, limit=2, after=foreign)
     assert caught.value.field == "after"
 
@@ -417,7 +417,7 @@ async def test_two_admins_who_remove_each_other_leave_one(world: World) -> None:
 
 
 async def test_management_key_is_for_admins_only(world: World, ann: Any) -> None:
-    with pytest.raises(Invalid, match="no admin") as caught:
+    with pytest.raises(Conflict, match="no admin") as caught:
         await world.call("keys.create", email=ANN, admin=True)
     assert caught.value.field == "admin"
     assert await world.call("keys.list") == []
