@@ -121,16 +121,21 @@ def powershell(call: Call) -> str:
 
 def python(call: Call) -> str:
     """Return a program that uses the SDK of the endpoint's vendor."""
-    key = f'os.environ["{KEY_VARIABLE}"]' if call.key is None else repr(call.key)
+    key = f'os.environ["{KEY_VARIABLE}"]' if call.key is None else _in_python(call.key)
     text = _PROGRAMS[call.endpoint.name].format(
-        base_url=repr(call.base_url),
-        v1=repr(f"{call.base_url}/v1"),
-        model=repr(call.model),
+        base_url=_in_python(call.base_url),
+        v1=_in_python(f"{call.base_url}/v1"),
+        model=_in_python(call.model),
         key=key,
-        prompt=repr(_PROMPT),
+        prompt=_in_python(_PROMPT),
         most=_MAX_TOKENS,
     )
     return f"import os\n\n{text}" if call.key is None else text
+
+
+def _in_python(text: str) -> str:
+    # A string of JSON is one of Python, as long as no letter is written as two halves.
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _in_powershell(text: str) -> str:

@@ -1,0 +1,116 @@
+"""Models of my plan: what they take and cost, and a text that calls each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from aiohttp import web
+
+from kurolproxy.dashboard import snippets
+from kurolproxy.dashboard.answers import PageError
+from kurolproxy.dashboard.router import Route
+from kurolproxy.dashboard.snippets import ENDPOINTS, Call, Endpoint
+from kurolproxy.dashboard.visit import Visit
+from kurolproxy.ir import ProtocolName
+from kurolproxy.policy.catalog import Model, Plan, Price
+
+PATH: Final = "/dashboard/models"
+Thinking = Literal["yes", "no", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A model as its user sees it.
+
+    Attributes:
+        max_output_tokens: the smaller of the model's and the plan's.
+        native: titles of the endpoints whose calls reach it untranslated.
+    """
+
+    id: str
+    aliases: tuple[str, ...]
+    context_window: int | None
+    max_output_tokens: int | None
+    price: Price | None
+    thinking: Thinking
+    native: tuple[str, ...]
+
+    def is_like(self, words: Sequence[str]) -> bool:
+        """Return whether each of some words, in lower case, stands in a name of it."""
+        names = " ".join((self.id, *self.aliases)).casefold()
+        return all(each in names for each in words)
+
+
+async def show(visit: Visit) -> web.Response:
+    """Show the models of the plan, and how to call the chosen one."""
+    plan = visit.desk.catalog().plans.get(visit.account.plan)
+    models = [] if plan is None else visit.desk.catalog().active(plan)
+    wanted = visit.query.get("q", "")
+    words = wanted.casefold().split()
+    every = [_shown(each, plan) for each in models]
+    found = [each for each in every if each.is_like(words)]
+    endpoint = ENDPOINTS.get(visit.query.get("endpoint", ""), ENDPOINTS["openai-chat"])
+    chosen = _chosen(visit.query.get("model"), every)
+    return visit.render(
+        "models.html",
+        models=found,
+        total=len(every),
+        plan=plan,
+        wanted=wanted,
+        chosen=chosen,
+        endpoints=list(ENDPOINTS.values()),
+        endpoint=endpoint,
+        texts=None if chosen is None else _texts(visit, chosen, endpoint),
+    )
+
+
+def _chosen(name: str | None, models: Sequence[Shown]) -> Shown | None:
+    """Return the model of an id or alias.
+
+    Raises:
+        PageError: there is none in the plan.
+    """
+    if name is None:
+        return None
+    for each in models:
+        if name == each.id or name in each.aliases:
+            return each
+    raise PageError(404, "missing")
+
+
+def _shown(model: Model, plan: Plan | None) -> Shown:
+    caps = [model.max_output_tokens, None if plan is None else plan.max_output_tokens]
+    native: dict[ProtocolName, None] = {}
+    for target in model.targets:
+        native.update(dict.fromkeys(target.protocols))
+    return Shown(
+        model.id,
+        model.aliases,
+        model.context_window,
+        min((each for each in caps if each is not None), default=None),
+        model.price,
+        _thinking(model),
+        tuple(endpoint.title for name, endpoint in ENDPOINTS.items() if name in native),
+    )
+
+
+def _thinking(model: Model) -> Thinking:
+    """Return whether a model thinks before it answers, as far as the configuration says."""
+    traits = [each.traits for each in model.targets]
+    if any({*each.efforts} - {"none"} or each.tools_with_reasoning for each in traits):
+        return "yes"
+    return "no" if all(each.thinking == "none" for each in traits) else "unknown"
+
+
+def _texts(visit: Visit, model: Shown, endpoint: Endpoint) -> dict[str, str]:
+    call = Call(visit.site.public_url, model.id, endpoint)
+    return {
+        "bash": snippets.curl(call),
+        "PowerShell": snippets.powershell(call),
+        "Python": snippets.python(call),
+    }
+
+
+ROUTES: Final = (Route("GET", PATH, show),)
