@@ -111,4 +111,6 @@
   nameScrollers();
   window.addEventListener("resize", nameScrollers);
   document.addEventListener("htmx:after:settle", nameScrollers);
+  // Behind those who put it into the page.
+  document.addEventListener("kurol:live", () => setTimeout(nameScrollers));
 }
