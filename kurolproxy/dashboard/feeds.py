@@ -256,6 +256,9 @@ class Feeds:
 
     Args:
         most: viewers of all accounts together.
+
+    Attributes:
+        sweep_s: seconds between two sweeps; tests take less.
     """
 
     def __init__(
@@ -267,6 +270,7 @@ class Feeds:
         most_of_account: int = _MOST_OF_ACCOUNT,
     ) -> None:
         self.updates = updates
+        self.sweep_s = SWEEP_S
         self._sessions = sessions
         self._allowed = _Allowed(updates.keys, sessions, updates.unix)
         self._most = most
@@ -329,7 +333,7 @@ class Feeds:
             feed.close()
 
     def _sweep_later(self) -> None:
-        self._sweeping = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
+        self._sweeping = asyncio.get_running_loop().call_later(self.sweep_s, self._sweep)
 
     def _sweep(self) -> None:
         now = asyncio.get_running_loop().time()

@@ -163,6 +163,10 @@ class KeyTable:
         """Return whether a key of this id is in the table."""
         return key_id in self._digests
 
+    def count_of(self, account_id: int) -> int:
+        """Return how many keys an account has, expired ones too."""
+        return len(self._of_account.get(account_id, ()))
+
     def narrows_limits(self, key_id: str) -> bool:
         """Return whether the key of this id is here and is counted on its own."""
         found = self._digests.get(key_id)

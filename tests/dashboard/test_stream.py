@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from kurolproxy.dashboard.feeds import PERIOD_S, TooManyViewers
+from kurolproxy.dashboard.feeds import PERIOD_S, QUIET_S, SWEEP_S, TooManyViewers
 from kurolproxy.live import OF_ACCOUNT
 from kurolproxy.storage.changes import AccountChange
 from tests.conftest import Running, Starter, new_key, toml
@@ -388,6 +388,7 @@ async def test_stream_ends_when_its_viewer_may_not_look_any_more(
     path: str,
 ) -> None:
     await another_admin(gateway)
+    gateway.gateway.feeds.sweep_s = 0.1
     browser = await log_in(gateway, role="admin")
     async with watch(browser, path) as heard:
         await heard.until(lambda: bool(heard.updates))
@@ -396,8 +397,13 @@ async def test_stream_ends_when_its_viewer_may_not_look_any_more(
     assert (await browser.get(f"{path}.json")).status in (303, 403)
 
 
+def test_feeds_are_swept_and_give_signs_of_life_often_enough() -> None:
+    assert (PERIOD_S, SWEEP_S, QUIET_S) == (0.5, 2.0, 15.0)
+
+
 async def test_demoted_admin_goes_on_to_see_his_own_calls(gateway: Running, log_in: LogIn) -> None:
     await another_admin(gateway)
+    gateway.gateway.feeds.sweep_s = 0.1
     browser = await log_in(gateway, role="admin")
     async with watch(browser, ALL) as everybodys, watch(browser) as own:
         await own.until(lambda: bool(own.updates))
