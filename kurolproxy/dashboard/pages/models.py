@@ -26,7 +26,7 @@ class Shown:
 
     Attributes:
         max_output_tokens: the smaller of the model's and the plan's.
-        native: titles of the endpoints whose calls reach it untranslated.
+        protocols: of the endpoints whose calls reach it untranslated.
     """
 
     id: str
@@ -35,11 +35,21 @@ class Shown:
     max_output_tokens: int | None
     price: Price | None
     thinking: Thinking
-    native: tuple[str, ...]
+    protocols: frozenset[ProtocolName]
+
+    @property
+    def native(self) -> str:
+        """The titles of the endpoints whose calls reach it untranslated."""
+        return ", ".join(each.title for each in ENDPOINTS.values() if each.name in self.protocols)
+
+    @property
+    def names(self) -> str:
+        """All that it is called by."""
+        return " ".join((self.id, *self.aliases))
 
     def is_like(self, words: Sequence[str]) -> bool:
         """Return whether each of some words, in lower case, stands in a name of it."""
-        names = " ".join((self.id, *self.aliases)).casefold()
+        names = self.names.casefold()
         return all(each in names for each in words)
 
 
@@ -82,9 +92,6 @@ def _chosen(name: str | None, models: Sequence[Shown]) -> Shown | None:
 
 def _shown(model: Model, plan: Plan | None) -> Shown:
     caps = [model.max_output_tokens, None if plan is None else plan.max_output_tokens]
-    native: dict[ProtocolName, None] = {}
-    for target in model.targets:
-        native.update(dict.fromkeys(target.protocols))
     return Shown(
         model.id,
         model.aliases,
@@ -92,7 +99,7 @@ def _shown(model: Model, plan: Plan | None) -> Shown:
         min((each for each in caps if each is not None), default=None),
         model.price,
         _thinking(model),
-        tuple(endpoint.title for name, endpoint in ENDPOINTS.items() if name in native),
+        frozenset(each for target in model.targets for each in target.protocols),
     )
 
 
