@@ -6,7 +6,7 @@ import asyncio
 import gc
 import os
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
@@ -50,14 +50,17 @@ from kurolproxy.server.routes import MetricsRoutes, Routes, malformed
 from kurolproxy.server.state import Clock, State
 from kurolproxy.storage.accounts import AccountStore
 from kurolproxy.storage.database import Database
+from kurolproxy.storage.errors import StorageError
 from kurolproxy.storage.journal import FOLDER
 from kurolproxy.storage.ledger import Ledger
 from kurolproxy.storage.lock import StateDirectory
+from kurolproxy.storage.passwords import Passwords
 from kurolproxy.storage.people import People
 from kurolproxy.storage.privacy import make_private
 from kurolproxy.storage.reports import UsageReader
 from kurolproxy.storage.restoring import restore
 from kurolproxy.storage.retention import keep
+from kurolproxy.storage.sessions import SessionStore
 from kurolproxy.upstream.both import Upstreams
 
 # What running calls get when the gateway is stopped without a drain.
@@ -100,6 +103,8 @@ class Gateway:
         database: where people and usage are; there once ``start`` returned.
         accounts: the people; there once ``start`` returned.
         sessions: who is logged in to the dashboard.
+        logins: begins and ends sessions; there once ``start`` returned.
+        passwords: hashes and checks them; likewise.
         live: what goes on now.
         feeds: those who watch it; there once ``start`` returned.
         addresses: host and port of each listener, the real port where 0 was asked for.
@@ -110,6 +115,8 @@ class Gateway:
     state: State
     accounts: AccountStore
     database: Database
+    logins: SessionStore
+    passwords: Passwords
     _people: People
     feeds: Feeds
 
@@ -202,8 +209,16 @@ class Gateway:
         self.database = database = await Database.open(directory.database_path)
         stack.push_async_callback(database.close)
         keys = KeyTable()
-        self.accounts = AccountStore(database, keys, max_keys=config.limits.max_keys_per_account)
+        self.accounts = AccountStore(
+            database,
+            keys,
+            sessions=self.sessions,
+            max_keys=config.limits.max_keys_per_account,
+            invites=lambda: self.config.dashboard.signup != "closed",
+            clock=self._clock.unix,
+        )
         await self.accounts.load()
+        await self._open_sessions(stack)
         usage = Ledger(
             database,
             directory.path / FOLDER,
@@ -256,6 +271,23 @@ class Gateway:
         most = MOST_VIEWERS if limit is None else min(MOST_VIEWERS, limit // 4)
         return Feeds(updates, self.sessions, most=most)
 
+    async def _open_sessions(self, stack: AsyncExitStack) -> None:
+        """Know who was logged in before, and write down now and then who still is."""
+        self.logins = SessionStore(self.database, self.sessions, clock=self._clock.unix)
+        await self.logins.load()
+        task = asyncio.create_task(self.logins.keep())
+
+        async def end() -> None:
+            task.cancel()
+            await asyncio.wait({task})
+            if not self._hurry.is_set():
+                with suppress(StorageError):
+                    await self.logins.tidy()
+
+        stack.push_async_callback(end)
+        self.passwords = Passwords()
+        stack.callback(self.passwords.close)
+
     def _supplies(self, keys: KeyTable) -> Supplies:
         return Supplies(
             state=self.state,
@@ -265,6 +297,8 @@ class Gateway:
             keys=keys,
             accounts=self.accounts,
             sessions=self.sessions,
+            logins=self.logins,
+            passwords=self.passwords,
             people=self._people,
             feeds=self.feeds,
             status=self.status,

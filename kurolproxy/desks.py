@@ -17,7 +17,6 @@ from kurolproxy.config.model import Config
 from kurolproxy.dashboard.desk import Desk, Operation, Reload, Site, Times
 from kurolproxy.dashboard.feeds import Feeds
 from kurolproxy.errors import Unauthenticated
-from kurolproxy.policy.damping import Damping
 from kurolproxy.policy.keys import Account, KeyTable
 from kurolproxy.policy.sessions import SessionTable
 from kurolproxy.server.lag import LoopLag
@@ -29,8 +28,10 @@ from kurolproxy.server.peer import client_address
 from kurolproxy.server.state import State
 from kurolproxy.storage.accounts import AccountStore
 from kurolproxy.storage.database import Database
+from kurolproxy.storage.passwords import Passwords
 from kurolproxy.storage.people import People
 from kurolproxy.storage.reports import UsageReader
+from kurolproxy.storage.sessions import SessionStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,8 @@ class Supplies:
     keys: KeyTable
     accounts: AccountStore
     sessions: SessionTable
+    logins: SessionStore
+    passwords: Passwords
     people: People
     feeds: Feeds
     status: Callable[[], Mapping[str, Any]]
@@ -74,12 +77,13 @@ def desk_of(supplies: Supplies) -> Desk:
         people=supplies.people,
         accounts=supplies.accounts,
         sessions=supplies.sessions,
+        logins=supplies.logins,
+        passwords=supplies.passwords,
         database=supplies.database,
         usage=UsageReader(supplies.database),
         flush=state.usage.flush,
         live=state.live,
         feeds=supplies.feeds,
-        damping=Damping(),
         call=_no_call,
         end_calls=lambda key_id: end_calls(state, key_id),
         address_of=lambda request: client_address(request, state.setup.settings.trusted_proxies),

@@ -9,19 +9,20 @@ from typing import Any, Literal
 
 from aiohttp.web import BaseRequest, StreamResponse
 
+from kurolproxy.dashboard.attempts import Attempts
 from kurolproxy.dashboard.feeds import Feeds
 from kurolproxy.dashboard.once import OneTime
 from kurolproxy.live import Live
 from kurolproxy.policy.admission import Admission
 from kurolproxy.policy.catalog import Catalog
-from kurolproxy.policy.damping import Damping
 from kurolproxy.policy.keys import Account, KeyTable
 from kurolproxy.policy.sessions import SessionTable
 from kurolproxy.storage.accounts import AccountStore
 from kurolproxy.storage.database import Database
+from kurolproxy.storage.passwords import Passwords
 from kurolproxy.storage.people import People
 from kurolproxy.storage.reports import UsageReader
-
+from kurolproxy.storage.sessions import SessionStore
 
 Reload = Callable[[], Awaitable[Mapping[str, Any]]]
 """Reads the configuration again, and says what came of it."""
@@ -102,6 +103,8 @@ class Desk:
         catalog: the models, upstreams and plans in use.
         keys: accounts and keys in memory.
         people: the verbs that change accounts and keys.
+        sessions: who is logged in; only ``logins`` begins and ends sessions.
+        passwords: hashes and checks them.
         database: for the queries of the pages.
         flush: writes what was settled so far into the database; False: the disk takes none.
         feeds: those who watch live.
@@ -115,6 +118,7 @@ class Desk:
         book: (request, route, status, seconds, account id) -> logs a page.
         version: of the program.
         once: the ids of forms that count once.
+        attempts: with passwords, and to make accounts, that were made of late.
     """
 
     site: Callable[[], Site]
@@ -125,12 +129,13 @@ class Desk:
     people: People
     accounts: AccountStore
     sessions: SessionTable
+    logins: SessionStore
+    passwords: Passwords
     database: Database
     usage: UsageReader
     flush: Callable[[], Awaitable[bool]]
     live: Live
     feeds: Feeds
-    damping: Damping
     call: Callable[[BaseRequest, Account, str], Awaitable[StreamResponse]]
     end_calls: Callable[[str], int]
     address_of: Callable[[BaseRequest], str]
@@ -140,3 +145,4 @@ class Desk:
     book: Callable[[BaseRequest, str, int, float, int | None], None]
     version: str
     once: OneTime = field(default_factory=OneTime)
+    attempts: Attempts = field(default_factory=Attempts)

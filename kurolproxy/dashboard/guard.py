@@ -1,4 +1,10 @@
-"""Who may use the dashboard from where: names it is served under, cookies, origins, tokens."""
+"""Who may use the dashboard from where: names it is served under, cookies, origins, tokens.
+
+Two cookies, both for this host alone. One holds the token of a session; it is written when
+somebody logs in, and at no other time. The other one gives the forms of visitors a token who
+are not logged in. Whoever comes by a link of another site brings neither of them along
+(``SameSite=Strict``): that visitor must not lose a session by being given another token.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +12,7 @@ import hmac
 from collections.abc import Iterator
 from hashlib import sha256
 from ipaddress import ip_address
-from secrets import token_bytes, token_urlsafe
+from secrets import token_bytes
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -17,9 +23,11 @@ from kurolproxy.dashboard.answers import PageError
 from kurolproxy.dashboard.desk import Site
 from kurolproxy.policy.sessions import LONGEST_S
 
-_TOKEN_BYTES: Final = 32
 _SECURE_COOKIE: Final = "__Host-kurol"
 _PLAIN_COOKIE: Final = "kurol"
+_OF_FORMS: Final = "-form"
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_TRANSPORT_SECURITY: Final = "max-age=31536000"
 _TRUSTED_FETCH: Final = frozenset({"same-origin", "none"})
 
 
@@ -29,21 +37,34 @@ def cookie_name(site: Site) -> str:
 
 
 def token_of(request: BaseRequest, site: Site) -> str:
-    """Return the token that a browser has; "" when it has none."""
-    return request.cookies.get(cookie_name(site), "")
-
-
-def make_token() -> str:
-    """Return a new token: 256 random bits."""
-    return token_urlsafe(_TOKEN_BYTES)
+    """Return the token that a browser has, of a session or for forms; "": it has none."""
+    name, cookies = cookie_name(site), request.cookies
+    return cookies.get(name) or cookies.get(name + _OF_FORMS, "")
 
 
 def set_token(response: web.StreamResponse, token: str, site: Site) -> None:
-    """Give the browser its token."""
+    """Give the browser the token of its session; that for forms goes."""
+    _set(response, cookie_name(site), token, site, int(LONGEST_S))
+    _drop(response, cookie_name(site) + _OF_FORMS, site)
+
+
+def set_form_token(response: web.StreamResponse, token: str, site: Site) -> None:
+    """Give a visitor who is not logged in a token for the forms, until the browser is closed."""
+    _set(response, cookie_name(site) + _OF_FORMS, token, site, None)
+
+
+def drop_token(response: web.StreamResponse, site: Site) -> None:
+    """Take the token of a session away."""
+    _drop(response, cookie_name(site), site)
+
+
+def _set(
+    response: web.StreamResponse, name: str, token: str, site: Site, max_age_s: int | None
+) -> None:
     response.set_cookie(
-        cookie_name(site),
+        name,
         token,
-        max_age=int(LONGEST_S),
+        max_age=max_age_s,
         path="/",
         secure=site.secure,
         httponly=True,
@@ -51,10 +72,30 @@ def set_token(response: web.StreamResponse, token: str, site: Site) -> None:
     )
 
 
-def drop_token(response: web.StreamResponse, site: Site) -> None:
-    """Take the token away."""
-    response.del_cookie(
-        cookie_name(site), path="/", secure=site.secure, httponly=True, samesite="Strict"
+def _drop(response: web.StreamResponse, name: str, site: Site) -> None:
+    response.del_cookie(name, path="/", secure=site.secure, httponly=True, samesite="Strict")
+
+
+def harden(response: web.StreamResponse, site: Site) -> None:
+    """Have browsers come by https only from now on, where that is how they should come."""
+    if site.secure:
+        response.headers.setdefault("strict-transport-security", _TRANSPORT_SECURITY)
+
+
+def left_cookies_behind(request: BaseRequest, token: str) -> bool:
+    """Return whether a browser may have a cookie that it did not send.
+
+    It followed a link of another site; the same address asked for by a page of ours has it.
+
+    Args:
+        token: what it did send.
+    """
+    headers = request.headers
+    return (
+        not token
+        and request.method == "GET"
+        and headers.get("sec-fetch-site") == "cross-site"
+        and headers.get("sec-fetch-mode") == "navigate"
     )
 
 
@@ -101,7 +142,7 @@ def check_origin(request: BaseRequest, site: Site) -> None:
         PageError: another site did, or nobody says who.
     """
     origin = request.headers.get("origin")
-    if origin is None or origin not in _origins(request, site):
+    if not origin or origin not in _origins(request, site):
         raise PageError(403, "origin")
     if request.headers.get("sec-fetch-site", "none") not in _TRUSTED_FETCH:
         raise PageError(403, "origin")
@@ -114,25 +155,60 @@ def check_csrf(token: str, given: str) -> None:
         given: with its pad or, as scripts have it, without.
 
     Raises:
-        PageError: it does not.
+        PageError: it does not; "cookie": it did not even bring one.
     """
+    if not token:
+        raise PageError(403, "cookie")
     expected = csrf_of(token)
     plain = given if len(given) == len(expected) else _unpadded(given)
-    if not token or not hmac.compare_digest(expected, plain.encode("ascii", "replace").decode()):
+    if not hmac.compare_digest(expected, plain.encode("ascii", "replace").decode()):
         raise PageError(403, "csrf")
 
 
 def _origins(request: BaseRequest, site: Site) -> Iterator[str]:
     for url in (site.public_url, *site.public_urls):
-        parts = urlsplit(url)
-        yield f"{parts.scheme}://{parts.netloc}"
+        yield origin_of(url)
     # Whoever is here over http came by a loopback name, or the operator allows any.
     if not site.secure:
-        yield f"http://{request.headers.get('host', '')}"
+        yield origin_of(f"http://{request.headers.get('host', '')}")
+
+
+def origin_of(url: str) -> str:
+    """Return the origin of a URL as browsers write it: lower case, no port that goes unsaid."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return ""
+    name = f"[{host}]" if ":" in host else host
+    said = "" if port in (None, _DEFAULT_PORTS.get(parts.scheme)) else f":{port}"
+    return f"{parts.scheme}://{name}{said}" if name else ""
+
+
+def named_by(request: BaseRequest, site: Site) -> bool:
+    """Return whether a request calls us by one of the names that users are told."""
+    told = {urlsplit(url).hostname for url in (site.public_url, *site.public_urls)}
+    return _host_of(request) in told
+
+
+def check_local(request: BaseRequest, address: str) -> None:
+    """See to it that a request was sent on this machine, or through a tunnel to it.
+
+    Args:
+        address: of the client.
+
+    Raises:
+        PageError: it comes over the network, or by a name that may be anybody's.
+    """
+    if not (_is_loopback(_host_of(request)) and _is_loopback(address)):
+        raise PageError(403, "insecure")
 
 
 def _host_of(request: BaseRequest) -> str:
-    return urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+    try:
+        return urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+    except ValueError:
+        return ""
 
 
 def _is_loopback(host: str) -> bool:

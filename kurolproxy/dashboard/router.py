@@ -97,6 +97,7 @@ class Router:
             response = self._refuse(visit, PageError(503, "storage", retry_after_s=5.0))
         if not response.prepared:
             answers.guard(response)
+            guard.harden(response, visit.site)
             answers.pack(request, response)
         who = visit.account.id if visit.known else None
         desk.book(request, visit.route, response.status, desk.times.now() - began, who)
@@ -113,7 +114,10 @@ class Router:
         if route is None:
             raise PageError(405, "method")
         visit.route = route.path
-        guard.check_host(request, visit.site)
+        if not route.always:
+            guard.check_host(request, visit.site)
+        if guard.left_cookies_behind(request, visit.token):
+            return visit.render("bounce.html", target=request.path_qs)
         self._recognise(visit, route)
         if request.method == "POST":
             await self._check_sender(visit, route)
@@ -169,6 +173,8 @@ class Router:
     def _refuse(self, visit: Visit, error: PageError) -> web.Response:
         if error.code == "login" and visit.request.method in ("GET", "HEAD"):
             return _to_login(visit)
+        if error.code == "cookie":
+            return visit.without_cookies()
         response = visit.render("error.html", status=error.status, code=error.code)
         if error.retry_after_s is not None:
             response.headers["retry-after"] = str(ceil(error.retry_after_s))
@@ -177,7 +183,7 @@ class Router:
 
 def _to_login(visit: Visit) -> web.Response:
     """Send the browser to log in, and back to where it wanted to go."""
-    target = f"{LOGIN}?next={quote(visit.request.path, safe='')}"
+    target = f"{LOGIN}?next={quote(visit.request.path_qs, safe='')}"
     if not visit.partial:
         return answers.redirect(target)
     # htmx would put the login page into the middle of this one.

@@ -5,11 +5,30 @@ from __future__ import annotations
 from typing import Final
 
 from kurolproxy.dashboard import stream
-from kurolproxy.dashboard.pages import front, keys
+from kurolproxy.dashboard.pages import (
+    account,
+    front,
+    keys,
+    links,
+    login,
+    models,
+    overview,
+    security,
+    signup,
+    usage,
+)
 from kurolproxy.dashboard.router import Route
 
 ROUTES: Final[tuple[Route, ...]] = (
     *front.ROUTES,
+    *overview.ROUTES,
+    *login.ROUTES,
+    *links.ROUTES,
+    *signup.ROUTES,
+    *security.ROUTES,
     *stream.ROUTES,
     *keys.ROUTES,
+    *models.ROUTES,
+    *usage.ROUTES,
+    *account.ROUTES,
 )

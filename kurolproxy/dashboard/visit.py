@@ -10,10 +10,9 @@ from urllib.parse import parse_qsl, urlencode
 from aiohttp import web
 from aiohttp.web import BaseRequest
 
-from kurolproxy.dashboard import answers
+from kurolproxy.dashboard import answers, guard
 from kurolproxy.dashboard.answers import PageError
 from kurolproxy.dashboard.desk import Desk, Site
-from kurolproxy.dashboard.guard import csrf_of, padded
 from kurolproxy.dashboard.rendering import Renderer
 from kurolproxy.policy.admission import Caller
 from kurolproxy.policy.keys import Account, session_key
@@ -32,6 +31,7 @@ class Visit:
         token: what the browser's cookie holds; of a visitor who is not logged in, too.
 
     Attributes:
+        token: likewise; a page that shows the first form to a visitor makes one.
         params: what the path's pattern names.
         form: the fields of a POST; of several of one name the last.
         session: None: nobody is logged in.
@@ -146,12 +146,17 @@ class Visit:
             "visit": self,
             "site": self.site,
             "account": self._account,
-            "csrf": padded(csrf_of(self.token)) if self.token else "",
+            "csrf": guard.padded(guard.csrf_of(self.token)) if self.token else "",
             "theme": self.theme,
             "path": self.request.path,
             "version": self.desk.version,
         }
         return answers.html(self._renderer.render(template, values, block), status)
+
+    def without_cookies(self) -> web.Response:
+        """Say why a browser that was given a cookie did not bring it back."""
+        named = guard.named_by(self.request, self.site)
+        return self.render("cookies.html", status=403, named=named)
 
     @property
     def theme(self) -> str:

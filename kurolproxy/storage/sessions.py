@@ -14,6 +14,7 @@ import aiosqlite
 from kurolproxy.policy.sessions import IDLE_S, LONGEST_S, Session, SessionTable, digest
 from kurolproxy.storage.database import Database
 from kurolproxy.storage.errors import NotFound, StorageError
+from kurolproxy.storage.records import AuditEntry, only, rows_of, write_audit
 
 TOKEN_BYTES: Final = 32
 MOST_OF_ONE: Final = 100
@@ -93,15 +94,12 @@ class SessionStore:
             ended.append(instead_of)
 
         async def work(db: aiosqlite.Connection) -> None:
-            sql = (
-                "SELECT 1 FROM accounts WHERE id = ?1 AND active = 1"
-                " AND (?2 IS NULL OR password_hash = ?2)"
-            )
-            if not await db.execute_fetchall(sql, (account_id, password_hash)):
-                raise NotFound("there is no such account")
+            email = await _email_of(db, account_id, password_hash)
             await _delete(db, ended)
             marks = ", ".join("?" * 7)
             await db.execute(f"INSERT INTO sessions ({_COLUMNS}) VALUES ({marks})", _values(made))
+            detail = {"address": address, "session": id_}
+            await write_audit(db, AuditEntry(now, email, "session.login", email, detail))
 
         def put(_: None) -> None:
             for session in ended:
@@ -180,6 +178,16 @@ class SessionStore:
         await db.execute(
             f"DELETE FROM sessions WHERE NOT ({_LASTING})", (now - LONGEST_S, now - IDLE_S)
         )
+
+
+async def _email_of(db: aiosqlite.Connection, account_id: int, password_hash: str | None) -> str:
+    """Return the email of an active account that has this password, when one is given."""
+    sql = (
+        "SELECT email FROM accounts WHERE id = ?1 AND active = 1"
+        " AND (?2 IS NULL OR password_hash = ?2)"
+    )
+    found: str = only(await rows_of(db, sql, account_id, password_hash), "no such account")["email"]
+    return found
 
 
 async def _delete(db: aiosqlite.Connection, sessions: list[Session]) -> None:

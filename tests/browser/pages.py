@@ -50,8 +50,10 @@ async def furnish(site: Site, *, hostile: bool = False) -> Examples:
     key, _ = await site.gateway.accounts.create_key(admin.email, label=label)
     other = await site.account("bob@example.org", name=name, plan="solo")
     await fill(site, admin)
+    _, link = await site.gateway.accounts.links.create("setup")
     paths = {
         "/dashboard/keys/{id}": f"/dashboard/keys/{key.id}",
+        "/dashboard/link/{token}": f"/dashboard/link/{link}",
         "/dashboard/admin/accounts/{id}": f"/dashboard/admin/accounts/{other.id}",
         "/dashboard/admin/requests/{id}": f"/dashboard/admin/requests/req_{admin.id:04d}000101",
     }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
 import aiohttp
 import pytest
+from argon2 import PasswordHasher
 from yarl import URL
 
 from kurolproxy.dashboard.guard import csrf_of
@@ -16,7 +17,7 @@ from kurolproxy.policy.keys import Account
 from kurolproxy.policy.sessions import Session, digest
 from tests.conftest import Running
 
-PASSWORD = "correct horse battery"  # noqa: S105  # of a test
+PASSWORD = "correct horse battery"  # of a test
 
 
 @dataclass(slots=True)
@@ -34,13 +35,17 @@ class Browser:
     """Somebody at a gateway's dashboard.
 
     Attributes:
-        token: of the cookie; "" without one.
+        token: of the session's cookie; "" without one.
+        form_token: of the cookie that visitors get for the forms.
+        cookie: its name; that for the forms has "-form" behind it.
     """
 
     base_url: str
     session: aiohttp.ClientSession
     token: str = ""
     account: Account | None = None
+    form_token: str = ""
+    cookie: str = "kurol"
 
     async def get(self, path: str, *, htmx: bool = False, **headers: str) -> Page:
         """Fetch a page; redirects are not followed."""
@@ -52,7 +57,7 @@ class Browser:
         self, path: str, fields: dict[str, str] | None = None, *, htmx: bool = False, **headers: str
     ) -> Page:
         """Send a form as a page of the dashboard would."""
-        given = {"csrf": csrf_of(self.token), **(fields or {})}
+        given = {"csrf": csrf_of(self.token or self.form_token), **(fields or {})}
         headers.setdefault("origin", self.base_url)
         if htmx:
             headers["hx-request"] = "true"
@@ -61,19 +66,50 @@ class Browser:
     async def _send(
         self, method: str, path: str, fields: dict[str, str] | None, headers: dict[str, str]
     ) -> Page:
-        if self.token:
-            headers["cookie"] = f"kurol={self.token}"
+        mine = [(self.cookie, self.token), (f"{self.cookie}-form", self.form_token)]
+        if "cookie" not in headers and any(token for _, token in mine):
+            headers["cookie"] = "; ".join(f"{name}={token}" for name, token in mine if token)
         async with self.session.request(
             method, self.base_url + path, data=fields, headers=headers, allow_redirects=False
         ) as answer:
             text = await answer.text()
             for cookie in answer.headers.getall("set-cookie", ()):
-                if found := re.match(r"kurol=([^;]*)", cookie):
-                    self.token = found[1]
+                name, _, token = cookie.partition(";")[0].partition("=")
+                token = token.strip('"')
+                if name == self.cookie:
+                    self.token = token
+                elif name == f"{self.cookie}-form":
+                    self.form_token = token
             return Page(answer.status, text, answer.headers, str(URL(path)))
 
 
 LogIn = Callable[..., Awaitable[Browser]]
+
+
+async def account_with_password(
+    running: Running, email: str = "ann@example.org", *, role: str = "user", active: bool = True
+) -> Account:
+    """Make an account that logs in with ``PASSWORD``."""
+    accounts = running.gateway.accounts
+    made = await accounts.create_account(
+        email, "default", "Ann", role, await asyncio.to_thread(cheap_hash)
+    )
+    return made if active else await accounts.disable(email)
+
+
+def cheap_hash() -> str:
+    """Return a hash of ``PASSWORD`` that costs next to nothing."""
+    return PasswordHasher(time_cost=1, memory_cost=64, parallelism=1).hash(PASSWORD)
+
+
+async def log_in_by_password(
+    browser: Browser, email: str = "ann@example.org", password: str = PASSWORD, next_: str = ""
+) -> Page:
+    """Log in as a person does, by the form."""
+    if not (browser.token or browser.form_token):
+        await browser.get("/dashboard/login")
+    fields = {"email": email, "password": password, "next": next_}
+    return await browser.post("/dashboard/login", fields)
 
 
 @pytest.fixture
