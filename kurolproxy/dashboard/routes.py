@@ -13,6 +13,7 @@ from kurolproxy.dashboard.pages import (
     login,
     models,
     overview,
+    reference,
     security,
     signup,
     usage,
@@ -21,6 +22,7 @@ from kurolproxy.dashboard.router import Route
 
 ROUTES: Final[tuple[Route, ...]] = (
     *front.ROUTES,
+    *reference.ROUTES,
     *overview.ROUTES,
     *login.ROUTES,
     *links.ROUTES,
