@@ -36,6 +36,7 @@ VERBS: Final[Mapping[str, Verb]] = {
     "ledger": Verb("ledger:ledger", "Check the record of usage."),
     "backup": Verb("backup:backup", "Copy accounts, keys and usage to a file."),
     "ask": Verb("ask:ask", "Ask a model one question through the gateway."),
+    "connect": Verb("connect:connect", "Print the settings of a tool."),
 }
 
 
