@@ -101,8 +101,12 @@ class Viewer:
     @property
     def takes(self) -> bool:
         """Whether his socket has taken what was written before."""
-        transport = self._transport
-        return transport.is_closing() or transport.get_write_buffer_size() <= _MOST_UNTAKEN
+        return self._transport.is_closing() or self.untaken <= _MOST_UNTAKEN
+
+    @property
+    def untaken(self) -> int:
+        """How many bytes wait for his socket."""
+        return self._transport.get_write_buffer_size()
 
     def write(self, piece: bytes) -> None:
         """Write a piece of the stream."""
@@ -181,7 +185,8 @@ class Feed:
             self.ended()
             return
         for viewer in self.viewers:
-            if viewer.takes:
+            # To one who takes nothing nothing moves: so the server's sweep finds him.
+            if not viewer.untaken:
                 viewer.write(_SIGN_OF_LIFE)
 
     def close(self) -> None:

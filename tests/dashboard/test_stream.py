@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
 import aiohttp
 import pytest
 
+from kurolproxy.dashboard import feeds
 from kurolproxy.dashboard.feeds import PERIOD_S, QUIET_S, SWEEP_S, TooManyViewers
 from kurolproxy.live import OF_ACCOUNT
 from kurolproxy.storage.changes import AccountChange
@@ -460,21 +461,20 @@ async def test_too_many_streams_of_an_account_are_refused_and_may_ask_instead(
         assert (await browser.get(f"{OWN}.json")).status == 200
         async with watch(other) as his:
             await his.until(lambda: bool(his.updates))
-    feeds = gateway.gateway.feeds
-    await heard[0].until(lambda: not len(feeds))
+    await heard[0].until(lambda: not len(gateway.gateway.feeds))
     async with watch(browser) as again:
         await again.until(lambda: bool(again.updates))
 
 
 async def test_who_leaves_is_forgotten_with_his_feed(gateway: Running, log_in: LogIn) -> None:
     browser = await log_in(gateway)
-    feeds = gateway.gateway.feeds
+    watched = gateway.gateway.feeds
     async with watch(browser) as heard:
         await heard.until(lambda: bool(heard.updates))
-        assert len(feeds) == 1
-    await heard.until(lambda: not len(feeds))
-    assert feeds._feeds == {}
-    assert feeds._sweeping is None
+        assert len(watched) == 1
+    await heard.until(lambda: not len(watched))
+    assert watched._feeds == {}
+    assert watched._sweeping is None
     assert gateway.gateway.live._watchers == {}
     assert gateway.gateway.sessions._watchers == {}
 
@@ -487,52 +487,82 @@ async def test_nobody_enters_a_gateway_that_leaves(gateway: Running, log_in: Log
         gateway.gateway.feeds.check_room(1)
 
 
+@asynccontextmanager
+async def narrow(running: Running, browser: Browser) -> AsyncIterator[tuple[socket.socket, Any]]:
+    """Watch with a socket that takes little, and yield it with the gateway's end of it."""
+    loop = asyncio.get_running_loop()
+    with socket.socket() as client:
+        # What the kernel holds on both sides is not to be filled first.
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2_048)
+        client.setblocking(False)
+        await loop.sock_connect(client, running.gateway.addresses[0])
+        await loop.sock_sendall(client, raw(browser, "1.0"))
+        assert (await loop.sock_recv(client, 4_096)).startswith(b"HTTP/1.0 200")
+        (transport,) = [
+            each.transport
+            for each in running.gateway.connections()
+            if each.transport is not None
+            and each.transport.get_extra_info("peername") == client.getsockname()
+        ]
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2_048)
+        yield client, transport
+
+
 async def test_who_does_not_read_holds_little_and_then_sees_the_newest_state(
     gateway: Running, fake: FakeUpstream, log_in: LogIn, http: aiohttp.ClientSession
 ) -> None:
     fake.always(chat_answer())
     browser = await log_in(gateway)
     key = await new_key(gateway.gateway, ANN, "default")
-    host, port = gateway.gateway.addresses[0]
-    # What the kernel holds on both sides is not to be filled first.
-    narrow = socket.socket()
-    narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2_048)
-    narrow.setblocking(False)
     loop = asyncio.get_running_loop()
-    await loop.sock_connect(narrow, (host, port))
-    with narrow:
-        await loop.sock_sendall(narrow, raw(browser, "1.0"))
-        head = await loop.sock_recv(narrow, 4_096)
-        assert head.startswith(b"HTTP/1.0 200")
-        (transport,) = [
-            each.transport
-            for each in gateway.gateway.connections()
-            if each.transport.get_extra_info("peername") == narrow.getsockname()
-        ]
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2_048)
+    updates: list[dict[str, Any]] = []
+    async with narrow(gateway, browser) as (client, transport):
         most = 0
         for _ in range(5):
             for _ in range(OF_ACCOUNT):
                 await call(gateway, http, key)
             await asyncio.sleep(PERIOD_S)
             most = max(most, transport.get_write_buffer_size())
-        assert most > 0
-        assert most < 16_384 + 400 * OF_ACCOUNT
-        updates: list[dict[str, Any]] = []
+        assert 0 < most < 16_384 + 400 * OF_ACCOUNT
         rest = b""
         async with asyncio.timeout(10.0):
             while not updates or updates[-1]["seq"] != last(gateway, browser):
-                rest += await loop.sock_recv(narrow, 65_536)
+                rest += await loop.sock_recv(client, 65_536)
                 *events, rest = rest.split(b"\n\n")
-                updates += [
-                    json.loads(each.partition(b"data: ")[2]) for each in events if b"data: " in each
-                ]
+                told = [each.partition(b"data: ")[2] for each in events]
+                updates += [json.loads(each) for each in told if each]
     seen = sum(len(each["finished"]) + each["missed"] for each in updates)
     assert seen == 5 * OF_ACCOUNT
     assert any(each["missed"] for each in updates)
     assert updates[-1]["used"] == 2 * 5 * OF_ACCOUNT
-    # What was read while the socket took nothing is told once, as it was at its end.
-    assert len(updates) < 5 + 3
+
+
+async def test_who_takes_nothing_for_too_long_is_hung_up_on(
+    fake: FakeUpstream, start: Starter, log_in: LogIn, http: aiohttp.ClientSession
+) -> None:
+    fake.always(chat_answer())
+    limits = "[limits]\nstalled_reader_timeout_s = 1\n"
+    running = await start(toml(fake.base_url).replace("[metrics]", f"{limits}[metrics]", 1))
+    browser = await log_in(running)
+    key = await new_key(running.gateway, ANN, "default")
+    async with narrow(running, browser):
+        for _ in range(3):
+            for _ in range(OF_ACCOUNT):
+                await call(running, http, key)
+            await asyncio.sleep(PERIOD_S)
+        async with asyncio.timeout(20.0):
+            while len(running.gateway.feeds):  # noqa: ASYNC110  # there is no event for it
+                await asyncio.sleep(0.05)
+
+
+async def test_who_is_quiet_hears_signs_of_life(
+    gateway: Running, log_in: LogIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feeds, "QUIET_S", 0.2)
+    gateway.gateway.feeds.sweep_s = 0.1
+    async with watch(await log_in(gateway)) as heard:
+        await heard.until(lambda: heard.comments >= 2)
+    assert len(heard.updates) == 1
 
 
 def raw(browser: Browser, version: str) -> bytes:
