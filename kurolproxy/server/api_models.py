@@ -299,16 +299,27 @@ class AccountsQuery(_Input, frozen=True, kw_only=True):
     after: Annotated[
         int, Meta(ge=0, le=LARGEST_ID, description="The last id that is known; 0: from the first.")
     ] = 0
-    email: Annotated[Email | UnsetType, Meta(description="Only the account with this email.")] = (
-        UNSET
-    )
+    email: (
+        Annotated[
+            str,
+            Meta(
+                pattern=EMAIL_PATTERN,
+                max_length=MAX_EMAIL_CHARS,
+                description="Only the account with this email.",
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class KeysQuery(_Input, frozen=True, kw_only=True):
     """Which keys."""
 
     limit: PageSize = PAGE
-    after: Annotated[KeyId | UnsetType, Meta(description="The last id that is known.")] = UNSET
+    after: (
+        Annotated[str, Meta(pattern=KEY_ID_PATTERN, description="The last id that is known.")]
+        | UnsetType
+    ) = UNSET
 
 
 class RevokeQuery(_Input, frozen=True, kw_only=True):
@@ -330,7 +341,9 @@ class UsageQuery(_Input, frozen=True, kw_only=True):
     ] = ("day",)
     since: Annotated[date | UnsetType, Meta(description="The first UTC day.")] = UNSET
     until: Annotated[date | UnsetType, Meta(description="The last UTC day.")] = UNSET
-    account_id: Annotated[AccountId | UnsetType, Meta(description="Of this account only.")] = UNSET
+    account_id: (
+        Annotated[int, Meta(ge=1, le=LARGEST_ID, description="Of this account only.")] | UnsetType
+    ) = UNSET
     format: Annotated[
         Literal["json", "csv"] | UnsetType,
         Meta(description="Without it the header `Accept` decides: `text/csv`, else JSON."),

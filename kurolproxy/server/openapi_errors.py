@@ -38,6 +38,9 @@ ADVICE: Final[Mapping[type[GatewayError], str]] = {
 }
 """Every kind of error -> what to do, in a sentence."""
 
+# Who is called by a foreign name answers with a line of text.
+_PLAIN: Final = frozenset({errors.Misdirected})
+
 CALLS: Final = (
     errors.BadRequest,
     errors.ContextTooLong,
@@ -114,6 +117,8 @@ def responses(kinds: Iterable[type[GatewayError]], schema: str) -> dict[str, Any
 
 
 def _word(kind: type[GatewayError], name: str) -> str | None:
+    if kind in _PLAIN:
+        return None
     # The words hang on the kind alone: no error has to be made for them.
     error = GatewayError.__new__(kind)
     GatewayError.__init__(error, "")

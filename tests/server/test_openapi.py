@@ -89,6 +89,7 @@ def test_every_kind_of_error_has_its_words() -> None:
         "advice": ADVICE[errors.QuotaExceeded],
     }
     assert len(table) == len(ADVICE)
+    assert [each["kind"] for each in table.values() if each["type"] is None] == ["misdirected"]
 
 
 @pytest.mark.parametrize("name", sorted(FAMILIES))

@@ -15,6 +15,8 @@ from kurolproxy.dashboard.visit import Visit
 Schema = Mapping[str, Any]
 
 _REF: Final = "#/components/schemas/"
+# Bounds from here on are those of the numbers themselves.
+_ANY: Final = 10**15
 _METHODS: Final = ("get", "post", "put", "patch", "delete")
 
 
@@ -193,8 +195,8 @@ def kind_of(schema: Schema) -> Kind:
 def _plain(schema: Schema) -> str:
     """Return a type that holds no other, with its bounds."""
     name = str(schema.get("format") or schema.get("type", "any"))
-    low, high = schema.get("minimum"), schema.get("maximum")
-    if low is not None and high is not None:
+    low, high = schema.get("minimum"), schema.get("maximum", _ANY)
+    if low is not None and high < _ANY:
         return f"{name}, {low} to {high}"
     return name if low is None else f"{name} from {low}"
 
