@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
@@ -13,7 +16,7 @@ from referencing.jsonschema import DRAFT202012
 
 from kurolproxy import errors
 from kurolproxy.errors import GatewayError
-from kurolproxy.server.manage_operations import OPERATIONS, PREFIX
+from kurolproxy.server.manage_operations import OPERATIONS, PREFIX, Operation
 from kurolproxy.server.openapi import document
 from kurolproxy.server.openapi_errors import ADVICE
 from tests.conftest import Running, Starter, toml
@@ -22,6 +25,7 @@ from tests.fakes.upstream import FakeUpstream
 from tests.server.managing import manager_of
 from tests.test_errors import classes
 
+PAGE = Path(__file__).parents[2] / "docs" / "api.md"
 DOCUMENT = document(public_url="https://llm.example.org", version="1.2.3", contact="ops")
 FAMILIES = {
     "createChatCompletion": "Error",
@@ -75,6 +79,18 @@ def test_document_refers_to_nothing_outside() -> None:
 def test_every_operation_of_the_management_api_is_described() -> None:
     told = {(method, path) for method, path, _ in operations().values() if PREFIX in path}
     assert told == {(each.method, PREFIX + each.path) for each in OPERATIONS}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=[each.id for each in OPERATIONS])
+def test_every_operation_is_in_the_page_of_the_api(operation: Operation) -> None:
+    rows = [line.split("|") for line in PAGE.read_text("utf-8").splitlines() if line[:1] == "|"]
+    path = f"`{PREFIX}{operation.path}`"
+    [text] = [
+        row[3] for row in rows if operation.method in row[1].strip().split(", ") and path in row[2]
+    ]
+    fields = [] if operation.body is None else msgspec.structs.fields(operation.body)
+    asked = [*fields, *msgspec.structs.fields(operation.query)]
+    assert [each.name for each in asked if not re.search(rf"\b{each.name}\b", text)] == []
 
 
 def test_every_kind_of_error_has_its_words() -> None:
