@@ -18,6 +18,7 @@ from kurolproxy.dashboard.pages import (
     signup,
     usage,
 )
+from kurolproxy.dashboard.pages.admin import pages as admin
 from kurolproxy.dashboard.router import Route
 
 ROUTES: Final[tuple[Route, ...]] = (
@@ -33,4 +34,5 @@ ROUTES: Final[tuple[Route, ...]] = (
     *models.ROUTES,
     *usage.ROUTES,
     *account.ROUTES,
+    *admin.ROUTES,
 )
