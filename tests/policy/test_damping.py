@@ -35,6 +35,39 @@ def test_owner_of_an_ipv6_network_has_one_count() -> None:
     assert not damping.failed("2001:db8:0:2::1", 0.0, 1)
 
 
+def test_who_failed_too_often_is_told_how_long_to_wait_and_nothing_is_counted() -> None:
+    damping = Damping()
+    assert damping.blocked(HERE, 100.0, 2) == 0.0
+    damping.failed(HERE, 100.0, 2)
+    assert damping.blocked(HERE, 130.0, 2) == 0.0
+    damping.failed(HERE, 130.0, 2)
+    assert [damping.blocked(HERE, 130.0, 2) for _ in range(3)] == [30.0] * 3
+    assert damping.blocked("203.0.113.8", 130.0, 2) == 0.0
+    assert damping.blocked(HERE, 160.0, 2) == 0.0
+    assert not damping.failed(HERE, 160.0, 1)
+
+
+def test_forgiven_failure_was_none() -> None:
+    damping = Damping()
+    for _ in range(5):
+        damping.failed(HERE, 0.0, 2)
+        damping.forgive(HERE)
+    assert len(damping) == 0
+    damping.failed(HERE, 0.0, 2)
+    damping.failed(HERE, 0.0, 2)
+    damping.forgive(HERE)
+    assert damping.blocked(HERE, 0.0, 2) == 0.0
+    assert damping.blocked(HERE, 0.0, 1) == 60.0
+    damping.forgive("203.0.113.8")
+
+
+def test_window_is_as_long_as_was_asked_for() -> None:
+    damping = Damping(window_s=3_600.0)
+    damping.failed(HERE, 0.0, 1)
+    assert damping.blocked(HERE, 3_599.0, 1) == 1.0
+    assert damping.blocked(HERE, 3_600.0, 1) == 0.0
+
+
 def test_memory_holds_the_addresses_that_failed_last() -> None:
     damping = Damping(max_addresses=100)
     for each in range(1_000):
