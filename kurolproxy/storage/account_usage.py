@@ -13,12 +13,16 @@ from datetime import date
 from typing import Any, Final, Literal, NamedTuple
 
 from kurolproxy.storage.database import Database
+from kurolproxy.storage.errors import QueryTooLong
 from kurolproxy.storage.lane import Queries
 from kurolproxy.storage.report_sql import DETAIL
 from kurolproxy.storage.retention import detail_from
 from kurolproxy.storage.usage import COUNTERS
 
 Place = Literal["day", "hour", "key", "model"]
+
+MOST_ROWS_BY_HOUR: Final = 100_000
+"""Of more requests nobody learns the hours: reading them would hold up everybody's reads."""
 
 
 class Counts(NamedTuple):
@@ -84,6 +88,10 @@ _HOURLY: Final = (
     f" {_DETAIL_SUMS} FROM usage AS used INDEXED BY usage_by_day"
     " WHERE used.day = :day AND used.account_id = :account GROUP BY hour, used.model"
 )
+_ROWS: Final = (
+    "SELECT count(*) FROM (SELECT 1 FROM usage INDEXED BY usage_by_day"
+    " WHERE day = :day AND account_id = :account LIMIT :most)"
+)
 _KEYS: Final = (
     "SELECT used.key_id, max(used.day), sum(used.requests), sum(used.charged)"
     " FROM json_each(:days) AS days"
@@ -93,20 +101,26 @@ _KEYS: Final = (
 
 
 async def used_by(
-    database: Database, account_id: int, place: Place, days: Sequence[date]
+    database: Database,
+    account_id: int,
+    place: Place,
+    days: Sequence[date],
+    *,
+    most_rows: int = MOST_ROWS_BY_HOUR,
 ) -> list[Used]:
     """Return what an account used on some days, in the order of the places.
 
     Args:
         place: what lines stand for, besides a model each. ``hour`` reads a row for every
             request: ask for a few days only.
+        most_rows: how many rows may be read for hours.
 
     Raises:
         QueryTooLong: there are too many rows to be read by the hour.
         StorageError: the ledger cannot be read.
     """
     if place == "hour":
-        return await database.report(lambda queries: _hours(queries, account_id, days))
+        return await database.report(lambda queries: _hours(queries, account_id, days, most_rows))
     sql = _DAILY.format(place=_PLACES[place])
     values = _values(account_id, days)
     return await database.report(lambda queries: _lines(queries.rows(sql, values)))
@@ -131,11 +145,14 @@ async def hours_from(database: Database) -> date | None:
     return await database.report(detail_from)
 
 
-def _hours(queries: Queries, account_id: int, days: Iterable[date]) -> list[Used]:
+def _hours(queries: Queries, account_id: int, days: Iterable[date], most_rows: int) -> list[Used]:
     # A query for each day: the limit of time is that of one day.
     found: list[Used] = []
     for day in sorted(days):
-        values = {"day": day.isoformat(), "account": account_id}
+        values = {"day": day.isoformat(), "account": account_id, "most": most_rows + 1}
+        most_rows -= queries.rows(_ROWS, values)[0][0]
+        if most_rows < 0:
+            raise QueryTooLong("too many requests to be added up by the hour")
         found += _lines(queries.rows(_HOURLY, values))
     return found
 

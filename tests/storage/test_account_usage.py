@@ -13,7 +13,7 @@ from kurolproxy.storage import account_usage
 from kurolproxy.storage.account_usage import Counts, KeyUse, Used, used_by, used_keys
 from kurolproxy.storage.accounts import AccountStore
 from kurolproxy.storage.database import Database
-from kurolproxy.storage.errors import NotFound
+from kurolproxy.storage.errors import NotFound, QueryTooLong
 from kurolproxy.storage.key_list import keys_of, names_of, one_key_of, revoked_keys_of
 from kurolproxy.storage.reports import UsageReader
 from kurolproxy.storage.usage import COUNTERS
@@ -76,8 +76,23 @@ async def test_days_that_were_not_asked_for_and_other_accounts_stay_out(
     assert await used_by(database, 1, "day", []) == []
 
 
+async def test_hours_of_very_many_requests_are_not_added_up(database: Database) -> None:
+    rows = [row(f"m{number}") for number in range(3)]
+    later = {"day": TUESDAY, "started_at": NOON + 86_400}
+    rows += [row(f"t{number}", **later) for number in range(2)]
+    await write(database, rows)
+    days = [MONDAY, TUESDAY]
+    assert len(await used_by(database, 1, "hour", days, most_rows=5)) == 2
+    assert await used_by(database, 2, "hour", days, most_rows=0) == []
+    for most_rows in (4, 2):
+        with pytest.raises(QueryTooLong):
+            await used_by(database, 1, "hour", days, most_rows=most_rows)
+    # The sums of days are few, however many requests they stand for.
+    assert len(await used_by(database, 1, "day", days, most_rows=0)) == 2
+
+
 async def test_each_table_is_read_by_seeks(database: Database) -> None:
-    values = {"account": 1, "days": "[]", "day": "2026-03-02"}
+    values = {"account": 1, "days": "[]", "day": "2026-03-02", "most": 1}
     for sql in (
         account_usage._DAILY.format(place="used.day"),
         account_usage._KEYS,
