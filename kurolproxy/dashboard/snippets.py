@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import quote
 
+from kurolproxy.connect.quoting import compact, path_part, powershell, python, sh
+from kurolproxy.connect.wanted import KEY_VARIABLE
 from kurolproxy.ir import ProtocolName
 
-KEY_VARIABLE: Final = "KUROL_API_KEY"
 _PROMPT: Final = "Say hello."
 _MAX_TOKENS: Final = 200
 
@@ -79,70 +77,57 @@ class Call:
     @property
     def url(self) -> str:
         """Where the call goes to."""
-        return self.base_url + self.endpoint.path.format(model=quote(self.model, safe=""))
+        return self.base_url + self.endpoint.path.format(model=path_part(self.model))
 
     @property
     def body(self) -> str:
         """The call's JSON, in ASCII: no shell takes a letter of it for a quote."""
-        return json.dumps(_BODIES[self.endpoint.name](self.model))
+        return compact(_BODIES[self.endpoint.name](self.model))
 
 
-def curl(call: Call) -> str:
+def in_bash(call: Call) -> str:
     """Return a command for sh, bash and zsh."""
     endpoint = call.endpoint
     if call.key is None:
         key = f'"{endpoint.key_header}: {endpoint.key_prefix}${KEY_VARIABLE}"'
     else:
-        key = shlex.quote(f"{endpoint.key_header}: {endpoint.key_prefix}{call.key}")
-    lines = [f"curl {shlex.quote(call.url)}", f"-H {key}"]
-    lines += [f"-H {shlex.quote(f'{name}: {value}')}" for name, value in endpoint.headers]
-    lines += ["-H 'Content-Type: application/json'", f"-d {shlex.quote(call.body)}"]
+        key = sh(f"{endpoint.key_header}: {endpoint.key_prefix}{call.key}")
+    # --globoff: curl would take brackets of an address for patterns.
+    lines = [f"curl --globoff {sh(call.url)}", f"-H {key}"]
+    lines += [f"-H {sh(f'{name}: {value}')}" for name, value in endpoint.headers]
+    lines += ["-H 'Content-Type: application/json'", f"-d {sh(call.body)}"]
     return " \\\n  ".join(lines)
 
 
-def powershell(call: Call) -> str:
+def in_powershell(call: Call) -> str:
     """Return a command for PowerShell."""
     endpoint = call.endpoint
     if call.key is None:
         key = f'"{endpoint.key_prefix}$env:{KEY_VARIABLE}"'
     else:
-        key = _in_powershell(f"{endpoint.key_prefix}{call.key}")
-    pairs = [f"{_in_powershell(endpoint.key_header)} = {key}"]
-    pairs += [
-        f"{_in_powershell(name)} = {_in_powershell(value)}" for name, value in endpoint.headers
-    ]
+        key = powershell(f"{endpoint.key_prefix}{call.key}")
+    pairs = [f"{powershell(endpoint.key_header)} = {key}"]
+    pairs += [f"{powershell(name)} = {powershell(value)}" for name, value in endpoint.headers]
     return (
-        f"Invoke-RestMethod -Method Post -Uri {_in_powershell(call.url)} `\n"
+        f"Invoke-RestMethod -Method Post -Uri {powershell(call.url)} `\n"
         f"  -Headers @{{ {'; '.join(pairs)} }} `\n"
         f"  -ContentType 'application/json' `\n"
-        f"  -Body {_in_powershell(call.body)}"
+        f"  -Body {powershell(call.body)}"
     )
 
 
-def python(call: Call) -> str:
+def in_python(call: Call) -> str:
     """Return a program that uses the SDK of the endpoint's vendor."""
-    key = f'os.environ["{KEY_VARIABLE}"]' if call.key is None else _in_python(call.key)
+    key = f'os.environ["{KEY_VARIABLE}"]' if call.key is None else python(call.key)
     text = _PROGRAMS[call.endpoint.name].format(
-        base_url=_in_python(call.base_url),
-        v1=_in_python(f"{call.base_url}/v1"),
-        model=_in_python(call.model),
+        base_url=python(call.base_url),
+        v1=python(f"{call.base_url}/v1"),
+        model=python(call.model),
         key=key,
-        prompt=_in_python(_PROMPT),
+        prompt=python(_PROMPT),
         most=_MAX_TOKENS,
     )
     return f"import os\n\n{text}" if call.key is None else text
-
-
-def _in_python(text: str) -> str:
-    # A string of JSON is one of Python, as long as no letter is written as two halves.
-    return json.dumps(text, ensure_ascii=False)
-
-
-def _in_powershell(text: str) -> str:
-    # It takes typographic quotes for straight ones.
-    for mark in "'\u2018\u2019\u201a\u201b":
-        text = text.replace(mark, mark * 2)
-    return f"'{text}'"
 
 
 def _chat(model: str) -> dict[str, Any]:

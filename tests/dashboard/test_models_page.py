@@ -151,16 +151,17 @@ async def run(*command: str, key: str) -> str:
     return out.decode()
 
 
+KEYS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=20)
 TEXTS = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=20)
 
 
 @settings(max_examples=150, deadline=None)
-@given(model=TEXTS, name=st.sampled_from(sorted(ENDPOINTS)), key=st.none() | TEXTS)
+@given(model=TEXTS, name=st.sampled_from(sorted(ENDPOINTS)), key=st.none() | KEYS)
 def test_no_name_breaks_out_of_its_quotes(model: str, name: str, key: str | None) -> None:
     call = Call("http://127.0.0.1:1", model, ENDPOINTS[name], key)
-    words = shlex.split(snippets.curl(call).replace("\\\n", ""))
+    words = shlex.split(snippets.in_bash(call).replace("\\\n", ""))
     # Nothing became a word of its own.
-    assert (words[0], words[1], words.count("-H"), words[-2]) == (
+    assert (words[0], words[2], words.count("-H"), words[-2]) == (
         "curl",
         call.url,
         2 + len(call.endpoint.headers),
@@ -168,7 +169,7 @@ def test_no_name_breaks_out_of_its_quotes(model: str, name: str, key: str | None
     )
     assert json.loads(words[-1]) == json.loads(call.body)
     assert call.body.isascii()
-    shell = snippets.powershell(call)
+    shell = snippets.in_powershell(call)
     plain = re.sub(
         r"'(?:[^'\u2018\u2019\u201a\u201b]|''|\u2018\u2018|\u2019\u2019|\u201a\u201a|\u201b\u201b)*'",
         "",
@@ -177,7 +178,7 @@ def test_no_name_breaks_out_of_its_quotes(model: str, name: str, key: str | None
     assert plain.count("'") == 0
     strings = [
         each.value
-        for each in ast.walk(ast.parse(snippets.python(call)))
+        for each in ast.walk(ast.parse(snippets.in_python(call)))
         if isinstance(each, ast.Constant)
     ]
     assert model in strings

@@ -215,7 +215,7 @@ def _texts(visit: Visit, made: dict[str, Any]) -> dict[str, str] | None:
     call = snippets.Call(
         visit.site.public_url, models[0], snippets.ENDPOINTS["openai-chat"], made["key"]
     )
-    return {"curl": snippets.curl(call), "powershell": snippets.powershell(call)}
+    return {"curl": snippets.in_bash(call), "powershell": snippets.in_powershell(call)}
 
 
 def _count(text: str) -> int:

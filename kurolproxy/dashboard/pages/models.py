@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 from aiohttp import web
 
+from kurolproxy.connect.wanted import facts_of
 from kurolproxy.dashboard import snippets
 from kurolproxy.dashboard.answers import PageError
 from kurolproxy.dashboard.router import Route
@@ -91,12 +92,12 @@ def _chosen(name: str | None, models: Sequence[Shown]) -> Shown | None:
 
 
 def _shown(model: Model, plan: Plan | None) -> Shown:
-    caps = [model.max_output_tokens, None if plan is None else plan.max_output_tokens]
+    facts = facts_of(model, plan)
     return Shown(
         model.id,
         model.aliases,
-        model.context_window,
-        min((each for each in caps if each is not None), default=None),
+        facts.context_window,
+        facts.max_output_tokens,
         model.price,
         _thinking(model),
         frozenset(each for target in model.targets for each in target.protocols),
@@ -114,9 +115,9 @@ def _thinking(model: Model) -> Thinking:
 def _texts(visit: Visit, model: Shown, endpoint: Endpoint) -> dict[str, str]:
     call = Call(visit.site.public_url, model.id, endpoint)
     return {
-        "bash": snippets.curl(call),
-        "PowerShell": snippets.powershell(call),
-        "Python": snippets.python(call),
+        "bash": snippets.in_bash(call),
+        "PowerShell": snippets.in_powershell(call),
+        "Python": snippets.in_python(call),
     }
 
 
