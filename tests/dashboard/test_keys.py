@@ -261,6 +261,18 @@ async def test_revoked_key_is_refused_and_folded_away(
     assert 'id="secret"' not in again.text
 
 
+async def test_only_the_last_revoked_keys_are_listed(gateway: Running, log_in: LogIn) -> None:
+    browser = await log_in(gateway)
+    assert browser.account is not None
+    store = gateway.gateway.accounts
+    for number in range(51):
+        key, _ = await store.create_key(browser.account.id, label=f"number {number}.")
+        await store.revoke_key(key.id)
+    page = await browser.get("/dashboard/keys")
+    assert "Revoked keys: the last 50" in page.text
+    assert ("number 0." in page.text, "number 50." in page.text) == (False, True)
+
+
 @pytest.mark.parametrize(("fields", "ended"), [({}, False), ({"end": "on"}, True)])
 async def test_running_calls_end_with_their_key_only_when_asked(
     fake: FakeUpstream,

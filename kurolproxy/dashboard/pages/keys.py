@@ -72,7 +72,7 @@ async def _page(
     """
     desk, account = visit.desk, visit.account
     rows = await keys_of(desk.database, account.id)
-    revoked = await revoked_keys_of(desk.database, account.id, _REVOKED_SHOWN)
+    revoked = await revoked_keys_of(desk.database, account.id, _REVOKED_SHOWN + 1)
     today = desk.times.today()
     days = [today - timedelta(days=number) for number in range(USED_DAYS)]
     models = models_of(visit)
@@ -80,7 +80,8 @@ async def _page(
         "keys.html",
         status=status,
         rows=rows,
-        revoked=revoked,
+        revoked=revoked[:_REVOKED_SHOWN],
+        revoked_more=len(revoked) > _REVOKED_SHOWN,
         used=await used_keys(desk.database, account.id, days),
         used_days=USED_DAYS,
         state=lambda key: _state(visit, key),
