@@ -19,6 +19,7 @@ from playwright.async_api import (
     Browser,
     BrowserContext,
     ConsoleMessage,
+    Dialog,
     Page,
     Playwright,
     Request,
@@ -60,18 +61,27 @@ class Watch:
 
     Attributes:
         expected: patterns of what a test brings about on purpose.
+        agrees: say yes to questions, which are not wrong then.
     """
 
     base_url: str
     found: list[str] = field(default_factory=list)
     expected: list[str] = field(default_factory=list)
+    agrees: bool = False
 
     def over(self, page: Page) -> None:
         """Look after a page from now on."""
         page.on("console", self._said)
         page.on("pageerror", lambda error: self.found.append(f"error: {error}"))
         page.on("request", self._asked)
-        page.on("dialog", lambda dialog: self.found.append(f"dialog: {dialog.message}"))
+        page.on("dialog", self._answer)
+
+    async def _answer(self, dialog: Dialog) -> None:
+        if self.agrees and dialog.type == "confirm":
+            await dialog.accept()
+            return
+        self.found.append(f"dialog: {dialog.message}")
+        await dialog.dismiss()
 
     def _said(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):

@@ -11,7 +11,7 @@ from kurolproxy.dashboard.router import Route
 from kurolproxy.dashboard.routes import ROUTES
 from tests.browser.sites import HOSTILE, Site, fill
 
-NO_PAGE: Final = re.compile(r"/|.*\.(?:csv|json)|.*/live")
+NO_PAGE: Final = re.compile(r"/|.*\.(?:csv|json)|.*/(?:live|now)")
 """What answers with something else than a page."""
 PAGES: Final[Mapping[str, Route]] = {
     route.path: route
@@ -51,7 +51,9 @@ async def furnish(site: Site, *, hostile: bool = False) -> Examples:
     other = await site.account("bob@example.org", name=name, plan="solo")
     await fill(site, admin)
     _, link = await site.gateway.accounts.links.create("setup")
+    _, link = await site.gateway.accounts.links.create("invite", plan="team")
     paths = {
+        "/dashboard/link/{token}": f"/dashboard/link/{link}",
         "/dashboard/keys/{id}": f"/dashboard/keys/{key.id}",
         "/dashboard/link/{token}": f"/dashboard/link/{link}",
         "/dashboard/admin/accounts/{id}": f"/dashboard/admin/accounts/{other.id}",
