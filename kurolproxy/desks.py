@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address
 from typing import Any
 
-from aiohttp.web import BaseRequest, StreamResponse
+from aiohttp.web import BaseRequest
 
 from kurolproxy import __version__
 from kurolproxy.config.addresses import Address
@@ -17,8 +18,9 @@ from kurolproxy.config.model import Config
 from kurolproxy.dashboard.desk import Desk, Operation, Reload, Site, Times
 from kurolproxy.dashboard.feeds import Feeds
 from kurolproxy.errors import Unauthenticated
-from kurolproxy.policy.keys import Account, KeyTable
+from kurolproxy.policy.keys import KeyTable
 from kurolproxy.policy.sessions import SessionTable
+from kurolproxy.server.inside import call_as
 from kurolproxy.server.lag import LoopLag
 from kurolproxy.server.manage import Management
 from kurolproxy.server.manage_operations import Desk as ManagementDesk
@@ -84,7 +86,7 @@ def desk_of(supplies: Supplies) -> Desk:
         flush=state.usage.flush,
         live=state.live,
         feeds=supplies.feeds,
-        call=_no_call,
+        call=partial(call_as, state),
         end_calls=lambda key_id: end_calls(state, key_id),
         address_of=lambda request: client_address(request, state.setup.settings.trusted_proxies),
         status=supplies.status,
@@ -170,10 +172,6 @@ def _own_url(address: Address) -> str:
 def end_calls(state: State, key_id: str) -> int:
     """End the running calls of a key; return how many there were."""
     return state.deadlines.end(key_id, lambda: Unauthenticated("This key was revoked."))
-
-
-async def _no_call(request: BaseRequest, account: Account, path: str) -> StreamResponse:
-    raise NotImplementedError
 
 
 def _book(

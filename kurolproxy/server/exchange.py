@@ -15,6 +15,7 @@ from kurolproxy.policy.booking import booked
 from kurolproxy.policy.catalog import Model, Target
 from kurolproxy.policy.choice import Way
 from kurolproxy.policy.estimate import Estimate
+from kurolproxy.policy.keys import SESSION_KEY_ID
 from kurolproxy.policy.meter import Grant
 from kurolproxy.protocols.asked import Asked
 from kurolproxy.protocols.losses import header_value
@@ -30,6 +31,8 @@ from kurolproxy.storage.rows import UsageRow
 from kurolproxy.tokens import Usage
 
 _NO_USAGE = Usage()
+# What a page called comes beside the pages, and is guarded as they are.
+_FOR_BROWSERS = (("cache-control", "no-store"), ("x-content-type-options", "nosniff"))
 # Times the limit of one attempt.
 _TOTAL = 2
 
@@ -39,6 +42,7 @@ class Exchange:
 
     Args:
         named: the model, when the path names it.
+        caller: whose call it is, where that was found out already.
         booked: whether the call has a row in the ledger; counting tokens has none.
 
     Attributes:
@@ -87,6 +91,7 @@ class Exchange:
         request: BaseRequest,
         endpoint: Endpoint,
         named: Named | None = None,
+        caller: Caller | None = None,
         *,
         booked: bool = True,
     ) -> None:
@@ -100,7 +105,7 @@ class Exchange:
         self.started = state.clock.now()
         self.started_unix = state.clock.unix()
         self.watch = Watch(asyncio.current_task(), self.setup.settings.keepalive_interval_s)
-        self.caller: Caller | None = None
+        self.caller = caller
         self.asked: Asked | None = None
         self.model: Model | None = None
         self.grant: Grant | None = None
@@ -160,6 +165,8 @@ class Exchange:
             clock = self.state.clock
             standing = self.state.admission.standing(self.caller, clock.now(), clock.today())
             headers += limit_headers(codec.name, standing, clock.unix())
+            if self.caller.key.id == SESSION_KEY_ID:
+                headers += _FOR_BROWSERS
         if self.dropped:
             headers.append(("x-kurol-dropped", header_value(self.dropped)))
         if self.grant is not None and self.grant.output_cap is not None:

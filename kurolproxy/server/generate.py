@@ -52,14 +52,21 @@ _TRACE = ("traceparent", "tracestate")
 
 
 async def generate(
-    state: State, request: BaseRequest, endpoint: Endpoint, named: Named | None = None
+    state: State,
+    request: BaseRequest,
+    endpoint: Endpoint,
+    named: Named | None = None,
+    caller: Caller | None = None,
 ) -> Written:
     """Answer one call of a model.
+
+    Args:
+        caller: whose call it is, where that was found out already: then no key is asked for.
 
     Returns:
         the answer, already written: a result or an error in the caller's wire form.
     """
-    return await attend(Exchange(state, request, endpoint, named), _answer)
+    return await attend(Exchange(state, request, endpoint, named, caller), _answer)
 
 
 async def attend(exchange: Exchange, story: Callable[[Exchange], Awaitable[Written]]) -> Written:
@@ -122,8 +129,10 @@ async def _answer(exchange: Exchange) -> Written:
 async def called(exchange: Exchange) -> tuple[Caller, bytes]:
     """Find out whose call it is and read its body."""
     state, request = exchange.state, exchange.request
-    caller = authenticated(state, request, query_key=exchange.endpoint.query_key)
-    exchange.caller = caller
+    caller = exchange.caller
+    if caller is None:
+        caller = authenticated(state, request, query_key=exchange.endpoint.query_key)
+        exchange.caller = caller
     exchange.watch.owner = caller.key.id
     settings = exchange.setup.settings
     if state.draining:

@@ -21,14 +21,20 @@ from kurolproxy.ir import ProtocolName
 from kurolproxy.policy.admission import Caller, Standing
 from kurolproxy.protocols import wire
 from kurolproxy.protocols.anthropic.error import encode_error as anthropic_error
-from kurolproxy.protocols.gemini.codec import ARRAY_CODEC as GEMINI_ARRAY
 from kurolproxy.protocols.gemini.error import encode_error as gemini_error
 from kurolproxy.protocols.openai_errors import encode_error as openai_error
 from kurolproxy.protocols.registry import CODECS
 from kurolproxy.server import models, openapi
-from kurolproxy.server.asking import Endpoint, Named
+from kurolproxy.server.asking import Endpoint
 from kurolproxy.server.counting import count
 from kurolproxy.server.credential import authenticated, count_failure
+from kurolproxy.server.endpoints import (
+    COUNT,
+    GENERATING,
+    MODEL_PREFIXES,
+    gemini_call,
+    names_method,
+)
 from kurolproxy.server.generate import generate
 from kurolproxy.server.hardening import check_framing
 from kurolproxy.server.headers import error_headers, id_headers, limit_headers
@@ -43,15 +49,6 @@ _JSON = ("content-type", "application/json")
 _ERRORS = {"gemini": gemini_error, "anthropic": anthropic_error}
 _OTHER_APIS = ("embeddings", "completions", "images", "audio", "moderations", "rerank")
 _BARE = ("/chat/", "/responses", "/messages", "/models")
-# Protocol -> the paths it is called at, the client's own first.
-_MODEL_PATHS: dict[ProtocolName, str] = {
-    "openai-chat": "/v1/chat/completions",
-    "openai-responses": "/v1/responses",
-    "anthropic": "/v1/messages",
-}
-# Gemini names the model in the path, and the method behind its last colon.
-_GEMINI = "/v1beta/models/{model}"
-_MODEL_PREFIXES = ("/v1beta/models/", "/v1/models/")
 PAGES = ("/dashboard", "/docs")
 """How the paths begin that are for browsers."""
 _MANAGED = "/api/v1"
@@ -92,21 +89,13 @@ class Routes:
             "/v1/models": {"GET": self._models},
             "/v1beta/models": {"GET": self._models},
         }
-        for name, path in _MODEL_PATHS.items():
-            self._exact[path] = {"POST": self._generating(Endpoint(CODECS[name], path))}
+        for path, endpoint in GENERATING.items():
+            self._exact[path] = {"POST": self._generating(endpoint)}
         for codec in CODECS.values():
             counting = codec.counting
             if counting is not None and codec.passing.model_in_body:
                 counted = Endpoint(codec, counting.path)
                 self._exact[counting.path] = {"POST": self._counting(counted)}
-        gemini = CODECS["gemini"]
-        self._gemini = {
-            "generateContent": Endpoint(gemini, f"{_GEMINI}:generateContent", query_key=True),
-            "countTokens": Endpoint(gemini, f"{_GEMINI}:countTokens", query_key=True),
-        }
-        streaming = f"{_GEMINI}:streamGenerateContent"
-        self._gemini_events = Endpoint(gemini, streaming, query_key=True)
-        self._gemini_array = Endpoint(GEMINI_ARRAY, streaming, query_key=True)
 
     async def dispatch(self, request: BaseRequest) -> StreamResponse:
         """Answer one request."""
@@ -126,10 +115,10 @@ class Routes:
         if methods is None:
             path = canonical(path)
             methods = self._exact.get(path)
-        if methods is None and path.startswith(_MODEL_PREFIXES):
+        if methods is None and path.startswith(MODEL_PREFIXES):
             methods = {"GET": self._model}
             if request.method == "POST" and ":" in path.rpartition("/")[2]:
-                methods = {"POST": self._called_by_path} if _is_method(path) else None
+                methods = {"POST": self._called_by_path} if names_method(path) else None
         try:
             if methods is None and request.method != "CONNECT":
                 raise _unknown(path)
@@ -164,16 +153,10 @@ class Routes:
 
     async def _called_by_path(self, request: BaseRequest) -> StreamResponse:
         """Serve Gemini's calls: ``/v1beta/models/{model}:{method}``, the same under ``/v1``."""
-        path = canonical(request.path)
-        name, _, method = path.partition("/models/")[2].rpartition(":")
-        model = name.removeprefix("models/")
-        if method == "countTokens":
-            return await count(self._state, request, self._gemini[method], Named(model))
-        if method == "generateContent":
-            return await generate(self._state, request, self._gemini[method], Named(model))
         events = request.query.get("alt") == "sse"
-        endpoint = self._gemini_events if events else self._gemini_array
-        return await generate(self._state, request, endpoint, Named(model, stream=True))
+        endpoint, named, method = gemini_call(canonical(request.path), events=events)
+        answer = count if method == COUNT else generate
+        return await answer(self._state, request, endpoint, named)
 
     def _refuse(
         self,
@@ -390,18 +373,13 @@ def canonical(path: str) -> str:
 
 def family_of(request: BaseRequest, path: str) -> ProtocolName:
     """Return whose wire form an error on this path takes."""
-    if path.startswith("/v1beta/") or (path.startswith(_MODEL_PREFIXES) and _is_method(path)):
+    if path.startswith("/v1beta/") or (path.startswith(MODEL_PREFIXES) and names_method(path)):
         return "gemini"
     if path.startswith("/v1/models"):
         return models.shape_of(request, beta=False)
     if path.startswith("/v1/messages") or "anthropic-version" in request.headers:
         return "anthropic"
     return "openai-chat"
-
-
-def _is_method(path: str) -> bool:
-    """Return whether a path below the models calls one of Gemini's methods."""
-    return path.rpartition(":")[2] in ("generateContent", "streamGenerateContent", "countTokens")
 
 
 def _shown(path: str) -> str:
