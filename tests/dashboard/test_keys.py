@@ -334,6 +334,25 @@ async def test_renamed_key_is_listed_by_its_new_label(gateway: Running, log_in: 
     assert "x" * 201 in refused.text
 
 
+async def test_audit_says_who_changed_which_key_and_holds_no_secret(
+    gateway: Running, log_in: LogIn
+) -> None:
+    browser = await log_in(gateway)
+    made = await make(browser, label="laptop")
+    id_ = id_of(made)
+    page = await browser.get(f"/dashboard/keys/{id_}")
+    rotated = await browser.post(f"/dashboard/keys/{id_}/rotate", {"once": once_of(page)})
+    await browser.post(f"/dashboard/keys/{id_}/rename", {"label": "other"})
+    await browser.post(f"/dashboard/keys/{id_}/revoke")
+    trail = await gateway.gateway.accounts.list_audit(limit=4)
+    assert [(each.actor, each.action, each.subject) for each in reversed(trail)] == [
+        ("ann@example.org", f"key.{verb}", id_) for verb in ("create", "rotate", "rename", "revoke")
+    ]
+    for secret in (secret_of(made), secret_of(rotated)):
+        assert secret not in repr(trail)
+        assert secret not in gateway.lines()
+
+
 @pytest.mark.parametrize("verb", ["", "/rename", "/rotate", "/revoke"])
 async def test_key_of_somebody_else_is_as_unknown_as_none(
     gateway: Running, log_in: LogIn, http: aiohttp.ClientSession, verb: str
