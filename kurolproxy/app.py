@@ -22,7 +22,7 @@ from kurolproxy.dashboard.feeds import MOST_VIEWERS, Feeds
 from kurolproxy.dashboard.router import Router
 from kurolproxy.dashboard.routes import ROUTES
 from kurolproxy.dashboard.updates import Updates
-from kurolproxy.desks import Supplies, desk_of, document_of, end_calls, management_of
+from kurolproxy.desks import Supplies, desk_of, document_of, end_calls, management_of, site_of
 from kurolproxy.live import Live
 from kurolproxy.metrics import Metrics
 from kurolproxy.policy.admission import Admission
@@ -194,6 +194,11 @@ class Gateway:
         ended = await drain(self.state, self._listener, patience, self._hurry)
         if ended:
             self.state.log.event(self._clock.unix(), "calls_ended", calls=ended)
+
+    @property
+    def public_url(self) -> str:
+        """How users call the gateway; there once ``start`` returned."""
+        return site_of(self.config, self.addresses).public_url
 
     def connections(self) -> list[web.RequestHandler]:
         """Return the client connections of the main listeners."""

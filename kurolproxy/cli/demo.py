@@ -30,6 +30,7 @@ from kurolproxy.demo.script import CONTEXT_WINDOW, MAX_OUTPUT_TOKENS, MODELS
 from kurolproxy.demo.vendor import DemoVendor
 from kurolproxy.ir import ProtocolName
 from kurolproxy.server.control import SOCKET_NAME
+from kurolproxy.storage.links import LINK_PATH
 
 _HOST: Final = "127.0.0.1"
 _PORT: Final = 8080
@@ -69,9 +70,11 @@ class Running:
     """What a visitor needs to know.
 
     Attributes:
+        dashboard_url: logs in whoever opens it on this machine, as often as he likes.
         metrics_url: of the Prometheus text.
     """
 
+    dashboard_url: str
     base_url: str
     key: str
     models: tuple[str, ...]
@@ -144,10 +147,13 @@ async def _started(site: Site, port: int) -> Gateway:
 
 async def _open(gateway: Gateway) -> Running:
     """Make the account and the key of the visitor."""
-    await gateway.accounts.create_account(_EMAIL, _PLAN, name="Demo")
-    _, secret = await gateway.accounts.create_key(_EMAIL, label="demo")
+    accounts = gateway.accounts
+    await accounts.create_account(_EMAIL, _PLAN, name="Demo", role="admin")
+    _, secret = await accounts.create_key(_EMAIL, label="demo")
+    _, token = await accounts.links.create("login", who=_EMAIL)
     assert gateway.metrics_address is not None
     return Running(
+        dashboard_url=f"http://{gateway.addresses[0]}{LINK_PATH}{token}",
         base_url=f"http://{gateway.addresses[0]}",
         key=secret,
         models=tuple(MODELS),
@@ -240,6 +246,7 @@ def _welcome(running: Running) -> str:
     return f"""\
 Kurol Proxy runs, with a vendor of its own. Ctrl-C ends it and removes all that it keeps.
 
+  Dashboard  {running.dashboard_url}
   base URL   {url}
   API key    {key}
   models     {", ".join(running.models)}

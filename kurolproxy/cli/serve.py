@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -25,6 +26,8 @@ from kurolproxy.config.problems import ConfigError
 from kurolproxy.server.listeners import BadSocket, Inherited, inherited
 from kurolproxy.server.memory import memory_limit
 from kurolproxy.server.notify import Notifier
+from kurolproxy.storage.errors import StorageError
+from kurolproxy.storage.links import LINK_PATH
 
 
 @click.command()
@@ -98,6 +101,7 @@ async def _serve(config: Config, around: Surroundings) -> None:
             metrics=None if gateway.metrics_address is None else str(gateway.metrics_address),
             state_dir=config.server.state_dir,
         )
+        await offer_setup(gateway, at_terminal=sys.stderr.isatty())
         reloading = asyncio.create_task(_reload_whenever(again, gateway))
         await ending.asked.wait()
         reloading.cancel()
@@ -106,6 +110,29 @@ async def _serve(config: Config, around: Surroundings) -> None:
     finally:
         await gateway.stop()
         around.notifier.close()
+
+
+async def offer_setup(gateway: Gateway, *, at_terminal: bool) -> None:
+    """Help whoever starts a gateway without an admin to become one.
+
+    Args:
+        at_terminal: somebody reads standard error, and nobody keeps it.
+    """
+    links = gateway.accounts.links
+    try:
+        if not gateway.config.dashboard.enabled or not await links.admin_wanted():
+            return
+        if at_terminal:
+            _, token = await links.create("setup", first=True)
+            link = f"{gateway.public_url}{LINK_PATH}{token}"
+            text = f"\nThere is no admin yet. Within 24 hours, this link makes one:\n  {link}\n"
+            click.echo(text, err=True)
+            return
+    except StorageError as error:
+        # Calls are served without it.
+        logging.getLogger(__name__).warning("no set-up link could be made: %s", error)
+    # A log is read by others, too: no link in there.
+    _log(gateway, "no_admin", hint="`kurolproxy users setup-link` makes a link to set up one")
 
 
 async def _reload_whenever(asked: asyncio.Event, gateway: Gateway) -> None:

@@ -123,7 +123,11 @@ async def _directly(
             return await (await usage_facts(UsageReader(database), args)).whole()
         if verb == "explain":
             return await _explained(config, directory, database, args)
-        store = AccountStore(database, max_keys=config.limits.max_keys_per_account)
+        store = AccountStore(
+            database,
+            max_keys=config.limits.max_keys_per_account,
+            invites=lambda: config.dashboard.signup != "closed",
+        )
         people = People(store, lambda: config.catalog.plans)
         if verb == "keys.revoke":
             # Nothing runs whose calls could be ended.

@@ -66,7 +66,12 @@ def local_url(given: Path | None) -> str:
     except Failed:
         server = Server()
     host, port = server.addresses[0]
-    return f"http://{Address(_called(host), port or Server().addresses[0].port)}"
+    return url_of(Address(host, port or Server().addresses[0].port))
+
+
+def url_of(address: Address) -> str:
+    """Return how somebody on this machine calls who listens at an address."""
+    return f"http://{Address(_called(address.host), address.port)}"
 
 
 def _called(host: str) -> str:

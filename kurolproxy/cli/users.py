@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
 from kurolproxy.cli.failure import Failed
+from kurolproxy.cli.links import make_link
 from kurolproxy.cli.output import json_option, print_facts, print_rows
 from kurolproxy.cli.session import call
 from kurolproxy.storage.passwords import BadPassword, hash_password
@@ -113,6 +115,48 @@ def reset_password(given: Path | None, *, email: str, password_stdin: bool, as_j
     hashed = _read_password() if password_stdin else _ask_password()
     wanted: dict[str, Any] = {"email": email, "password_hash": hashed}
     print_facts(call(given, "users.reset_password", wanted), as_json=as_json)
+
+
+@users.command()
+@_email
+@json_option
+@click.pass_obj
+def password_link(given: Path | None, *, email: str, as_json: bool) -> None:
+    """Make a link by which the owner of EMAIL chooses a password, within 24 hours.
+
+    It is good for one use; another one takes its place.
+    """
+    _print_link(given, {"kind": "password", "email": email}, as_json=as_json)
+
+
+@users.command()
+@click.option("--plan", required=True, help="One of `kurolproxy plans`.")
+@click.option("--email", help="The only address that it is good for; otherwise any.")
+@click.option("--role", type=click.Choice(["user", "admin"]), default="user", show_default=True)
+@json_option
+@click.pass_obj
+def invite(given: Path | None, *, plan: str, email: str | None, role: str, as_json: bool) -> None:
+    """Make a link by which somebody makes an account, within 7 days; it is good for one.
+
+    Sign-up must not be closed: set signup = "invite" in [dashboard].
+    """
+    wanted = {"kind": "invite", "plan": plan, "role": role}
+    _print_link(given, wanted if email is None else {**wanted, "email": email}, as_json=as_json)
+
+
+@users.command()
+@json_option
+@click.pass_obj
+def setup_link(given: Path | None, *, as_json: bool) -> None:
+    """Make a link by which somebody makes an account for an admin, within 24 hours.
+
+    It is good for one use, also when there is an admin already.
+    """
+    _print_link(given, {"kind": "setup"}, as_json=as_json)
+
+
+def _print_link(given: Path | None, wanted: Mapping[str, Any], *, as_json: bool) -> None:
+    print_facts(make_link(given, wanted), as_json=as_json)
 
 
 def _read_password() -> str:

@@ -165,6 +165,12 @@ class Links:
 
         return await self._database.write(work, durable=True), token
 
+    async def admin_wanted(self) -> bool:
+        """Return whether there is no active admin yet."""
+        return not await self._database.read(
+            "SELECT 1 FROM accounts WHERE role = 'admin' AND active = 1 LIMIT 1"
+        )
+
     async def list(self, kind: LinkKind = "invite") -> list[Link]:
         """Return the links of a kind that can be used, the newest first."""
         sql = f"{_SELECT} WHERE kind = ? AND {_OPEN} ORDER BY created_at DESC, id"

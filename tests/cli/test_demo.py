@@ -74,7 +74,8 @@ async def welcome(process: asyncio.subprocess.Process) -> str:
 async def test_json_is_one_line_that_says_all(folder: Path) -> None:
     async with demo(folder, "--port", "0", "--json") as process:
         found = await facts(process)
-        assert sorted(found) == ["base_url", "key", "metrics_url", "models", "pid"]
+        names = ["base_url", "dashboard_url", "key", "metrics_url", "models", "pid"]
+        assert sorted(found) == names
         assert found["models"] == MODELS
         assert found["pid"] == process.pid
         async with aiohttp.ClientSession() as http:
@@ -85,6 +86,31 @@ async def test_json_is_one_line_that_says_all(folder: Path) -> None:
                 assert [each["id"] for each in (await response.json())["data"]] == MODELS
     assert process.stdout is not None
     assert await process.stdout.read() == b""
+
+
+async def test_dashboard_link_logs_in_as_an_admin_as_often_as_one_likes(folder: Path) -> None:
+    async with demo(folder, "--port", "0") as process:
+        told = await welcome(process)
+        first = next(line for line in told.splitlines() if line.startswith("  "))
+        name, link = first.split()
+        assert name == "Dashboard"
+        origin = link.partition("/dashboard")[0]
+        for _ in range(2):
+            # Cookies of addresses, too: as a browser keeps them.
+            jar = aiohttp.CookieJar(unsafe=True)
+            async with aiohttp.ClientSession(cookie_jar=jar) as http:
+                async with http.get(link) as response:
+                    form = await response.text()
+                csrf = re.search(r'name="csrf" value="(\w+)"', form)
+                assert csrf is not None
+                headers = {"origin": origin}
+                async with http.post(link, data={"csrf": csrf[1]}, headers=headers) as response:
+                    assert response.status == 200
+                    assert str(response.url).startswith(f"{origin}/dashboard/")
+                async with http.get(f"{origin}/dashboard/account/security") as response:
+                    page = await response.text()
+                assert "demo@example.org" in page
+                assert "/dashboard/admin/accounts" in page
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")

@@ -89,7 +89,7 @@ async def test_second_serve_exits_with_1_and_names_the_first(living: Site) -> No
 async def test_signal_ends_it_cleanly(living: Site, by: signal.Signals) -> None:
     async with living.serving() as served:
         assert await end(served.process, by) == 0
-    assert [line["event"] for line in served.events()] == ["started", "stopping"]
+    assert [line["event"] for line in served.events()] == ["started", "no_admin", "stopping"]
     assert not (living.state_dir / "control.sock").exists()
 
 
