@@ -1,4 +1,4 @@
-"""What operators look at: the process and its surroundings, and the upstreams with their figures."""
+"""What operators look at: the process and what is around it, the upstreams and their figures."""
 
 from __future__ import annotations
 

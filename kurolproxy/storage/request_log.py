@@ -156,7 +156,7 @@ class _Search:
         [(lowest, highest)] = self._queries.rows(_ENDS)
         if lowest is None:
             return Found([])
-        before = _number(older) if older else highest + 1
+        before = min(_number(older), highest + 1)
         if self._wanted.until is not None:
             before = min(before, self._first_after(self._wanted.until, lowest, highest))
         path = Path(_WALKED, "rowid", self._where, self._values)

@@ -157,18 +157,17 @@ async def test_rows_are_read_as_they_were_written_with_the_labels_of_their_keys(
     assert (await RequestReader(database).one("req_one' OR 1=1 --")).rows == []
 
 
-@pytest.mark.parametrize(
-    "older", ["x", "-5", "99999999999999999999999", "2026-13-45/7", "/", "2026-03-05/x", "٣"]
-)
+@pytest.mark.parametrize("older", ["x", "-5", "99999999999999999999999", "2026-13-45/7", "/", "٣"])
 @pytest.mark.parametrize("account_id", [None, 1])
-async def test_cursor_that_makes_no_sense_does_no_harm(
+async def test_cursor_that_makes_no_sense_begins_at_the_newest(
     database: Database, older: str, account_id: int | None
 ) -> None:
     await write(database, ROWS)
     found = await RequestReader(database).page(
         Filter(SINCE, account_id=account_id), limit=5, older=older
     )
-    assert all(is_wanted(each, Filter(SINCE, account_id=account_id)) for each in found.rows)
+    newest = await RequestReader(database).page(Filter(SINCE, account_id=account_id), limit=5)
+    assert found == newest
 
 
 async def test_ledger_without_rows_has_no_requests(database: Database) -> None:

@@ -39,7 +39,7 @@ async def show(visit: Visit) -> web.Response:
 def _detail(detail: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return what was set, as texts; what was left open is left out."""
     return [
-        (name, "yes" if value is True else str(value))
+        (name, "true" if value is True else str(value))
         for name, value in detail.items()
         if value not in (None, "", False)
     ]

@@ -1,0 +1,114 @@
+"""Who may use the pages of admins: admins, and nobody else, by no way."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from kurolproxy.dashboard.router import Route
+from kurolproxy.dashboard.routes import ROUTES
+from tests.conftest import Running, new_key
+from tests.dashboard.conftest import Browser, LogIn, Page
+
+BELOW = "/dashboard/admin/"
+ADMIN = [each for each in ROUTES if each.path.startswith(BELOW)]
+NO_ID = {"{id}": "999999", "{key}": "key_000000000000"}
+Visitor = Callable[[Running], Browser]
+
+
+def address(route: Route) -> str:
+    """Return a path of a route; of ids those that nothing has."""
+    path = route.path
+    for name, value in NO_ID.items():
+        path = path.replace(name, value)
+    assert "{" not in path
+    return path
+
+
+async def sent(browser: Browser, route: Route, **headers: str) -> Page:
+    """Ask for a route as a page of the dashboard would."""
+    send = browser.get if route.method == "GET" else browser.post
+    return await send(address(route), **headers)
+
+
+async def statuses(ask: Callable[[Route], Awaitable[Page]]) -> dict[str, tuple[int, str]]:
+    """Return what each route of admins answers: its status, and where it leads."""
+    found = {}
+    for route in ADMIN:
+        page = await ask(route)
+        found[f"{route.method} {route.path}"] = (page.status, page.headers.get("location", ""))
+    return found
+
+
+def test_exactly_the_routes_below_admin_are_for_admins() -> None:
+    assert len(ADMIN) > 20
+    assert {each.path for each in ROUTES if each.needs == "admin"} == {each.path for each in ADMIN}
+    assert {each.needs for each in ADMIN} == {"admin"}
+
+
+async def test_every_admin_route_refuses_users(gateway: Running, log_in: LogIn) -> None:
+    browser = await log_in(gateway)
+    found = await statuses(lambda route: sent(browser, route))
+    assert found == dict.fromkeys(found, (403, ""))
+
+
+async def test_every_admin_route_refuses_who_was_an_admin_a_moment_ago(
+    gateway: Running, log_in: LogIn
+) -> None:
+    await log_in(gateway, "root@example.org", role="admin")
+    browser = await log_in(gateway, "ann@example.org", role="admin")
+    assert (await browser.get("/dashboard/admin/plans")).status == 200
+    await gateway.gateway._people.call(
+        "users.set_role", {"email": "ann@example.org", "role": "user"}
+    )
+    found = await statuses(lambda route: sent(browser, route))
+    assert found == dict.fromkeys(found, (403, ""))
+
+
+@pytest.mark.parametrize("who", ["nobody", "a key", "a management key", "a made-up session"])
+async def test_every_admin_route_refuses_strangers_and_keys(
+    gateway: Running, anonymous: Visitor, log_in: LogIn, who: str
+) -> None:
+    browser, headers = anonymous(gateway), {}
+    if who == "a key":
+        headers = {"authorization": f"Bearer {gateway.key}", "x-api-key": gateway.key}
+    if who == "a management key":
+        await log_in(gateway, "root@example.org", role="admin")
+        secret = await new_key(gateway.gateway, "root@example.org", "default", admin=True)
+        headers = {"authorization": f"Bearer {secret}"}
+    if who == "a made-up session":
+        browser.token = "x" * 43
+    found = await statuses(lambda route: sent(browser, route, **headers))
+    for name, (status, location) in found.items():
+        if name.startswith("GET"):
+            assert (status, location.partition("?")[0]) == (303, "/dashboard/login"), name
+        else:
+            assert (status, location) == (401, ""), name
+
+
+async def test_every_post_about_something_that_is_not_there_is_a_404(
+    gateway: Running, log_in: LogIn
+) -> None:
+    browser = await log_in(gateway, "root@example.org", role="admin")
+    about = [each for each in ADMIN if each.method == "POST" and "{" in each.path]
+    assert len(about) > 7
+    found = {each.path: (await sent(browser, each)).status for each in about}
+    assert found == dict.fromkeys(found, 404)
+
+
+@pytest.mark.parametrize("id_", ["0", "-1", "x", "1e3", "9" * 30, "٣", "%20", "..%2f1"])
+async def test_account_of_no_number_is_a_404(gateway: Running, log_in: LogIn, id_: str) -> None:
+    browser = await log_in(gateway, "root@example.org", role="admin")
+    assert (await browser.get(f"/dashboard/admin/accounts/{id_}")).status == 404
+    assert (await browser.post(f"/dashboard/admin/accounts/{id_}/disable")).status == 404
+
+
+async def test_no_get_of_an_admin_changes_anything(gateway: Running, log_in: LogIn) -> None:
+    browser = await log_in(gateway, "root@example.org", role="admin")
+    accounts = gateway.gateway.accounts
+    before = (await accounts.list_accounts(), await accounts.list_audit())
+    for route in ADMIN:
+        if "/live" not in route.path:
+            await browser.get(address(route))
+    assert (await accounts.list_accounts(), await accounts.list_audit()) == before
