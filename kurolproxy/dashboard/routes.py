@@ -7,12 +7,14 @@ from typing import Final
 from kurolproxy.dashboard import stream
 from kurolproxy.dashboard.pages import (
     account,
+    connect,
     front,
     keys,
     links,
     login,
     models,
     overview,
+    playground,
     reference,
     security,
     signup,
@@ -33,6 +35,8 @@ ROUTES: Final[tuple[Route, ...]] = (
     *keys.ROUTES,
     *models.ROUTES,
     *usage.ROUTES,
+    *playground.ROUTES,
+    *connect.ROUTES,
     *account.ROUTES,
     *admin.ROUTES,
 )

@@ -31,8 +31,8 @@ from kurolproxy.storage.rows import UsageRow
 from kurolproxy.tokens import Usage
 
 _NO_USAGE = Usage()
-# What a page called comes beside the pages, and is guarded as they are.
-_FOR_BROWSERS = (("cache-control", "no-store"), ("x-content-type-options", "nosniff"))
+# A browser that called is not to guess what an answer is.
+_FOR_BROWSERS = ("x-content-type-options", "nosniff")
 # Times the limit of one attempt.
 _TOTAL = 2
 
@@ -166,7 +166,7 @@ class Exchange:
             standing = self.state.admission.standing(self.caller, clock.now(), clock.today())
             headers += limit_headers(codec.name, standing, clock.unix())
             if self.caller.key.id == SESSION_KEY_ID:
-                headers += _FOR_BROWSERS
+                headers.append(_FOR_BROWSERS)
         if self.dropped:
             headers.append(("x-kurol-dropped", header_value(self.dropped)))
         if self.grant is not None and self.grant.output_cap is not None:
