@@ -131,6 +131,8 @@ async def test_finished_request_arrives_at_once(
             delays.append(loop.time() - began)
         used = heard.last["used"]
     assert max(delays) < 10.0
+    # One for the beginning; of a call as short as these its end alone is told.
+    assert len(heard.updates) < 1 + 2 * 3
     print(f"call made to row seen: {max(delays) * 1e3:.0f} ms at most")
     row = heard.finished[0]
     assert heard.updates[-1][0] == str(heard.last["seq"])
@@ -218,6 +220,21 @@ async def test_never_more_than_two_updates_a_second_and_no_call_is_lost(
     # The reader shares the loop with all of it: what matters is the mean.
     assert len(times) - 1 <= (times[-1] - times[0]) / PERIOD_S + 1
     assert all(len(update["finished"]) <= OF_ACCOUNT for _, _, update in heard.updates)
+
+
+async def test_who_has_just_come_is_told_no_oftener(
+    gateway: Running, fake: FakeUpstream, log_in: LogIn, http: aiohttp.ClientSession
+) -> None:
+    fake.always(chat_answer())
+    browser = await log_in(gateway)
+    key = await new_key(gateway.gateway, ANN, "default")
+    async with watch(browser), watch(browser) as heard:
+        await heard.until(lambda: bool(heard.updates))
+        await call(gateway, http, key)
+        await heard.until(lambda: len(heard.updates) == 2)
+    (_, first, _), (_, second, _) = heard.updates
+    assert second - first > PERIOD_S / 2
+    assert len(heard.finished) == 1
 
 
 # --- whose calls they are (faults 70) ----------------------------------------------------
@@ -389,7 +406,8 @@ async def test_stream_ends_when_its_viewer_may_not_look_any_more(
     path: str,
 ) -> None:
     await another_admin(gateway)
-    gateway.gateway.feeds.sweep_s = 0.1
+    # Who logs out is not found by the sweep: it is told.
+    gateway.gateway.feeds.sweep_s = 60.0 if end is _log_out else 0.1
     browser = await log_in(gateway, role="admin")
     async with watch(browser, path) as heard:
         await heard.until(lambda: bool(heard.updates))
@@ -456,7 +474,8 @@ async def test_too_many_streams_of_an_account_are_refused_and_may_ask_instead(
         heard = [await stack.enter_async_context(watch(browser)) for _ in range(20)]
         for each in heard:
             await each.until(lambda each=each: bool(each.updates))
-        refused = await browser.get(OWN)
+        async with asyncio.timeout(10.0):
+            refused = await browser.get(OWN)
         assert (refused.status, refused.headers["retry-after"]) == (503, "5")
         assert (await browser.get(f"{OWN}.json")).status == 200
         async with watch(other) as his:
@@ -482,7 +501,8 @@ async def test_who_leaves_is_forgotten_with_his_feed(gateway: Running, log_in: L
 async def test_nobody_enters_a_gateway_that_leaves(gateway: Running, log_in: LogIn) -> None:
     browser = await log_in(gateway)
     gateway.gateway.feeds.close()
-    assert (await browser.get(OWN)).status == 503
+    async with asyncio.timeout(10.0):
+        assert (await browser.get(OWN)).status == 503
     with pytest.raises(TooManyViewers):
         gateway.gateway.feeds.check_room(1)
 
