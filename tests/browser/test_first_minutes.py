@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import aiohttp
 import pytest
+import pytest_asyncio
 from playwright.async_api import Page
 
+from kurolproxy.demo.vendor import DemoVendor
 from tests.browser.conftest import LONG, View, Viewer
 from tests.browser.looking import violations
-from tests.browser.sites import PASSWORD, Site
-from tests.cli.sites import clean_environment
+from tests.browser.sites import PASSWORD
+from tests.cli.sites import Served, Site, call, clean_environment, told
 
 CALLS = 100 if LONG else 5
 SHOWN_S = 1.0
@@ -47,21 +51,10 @@ async def shell(command: str) -> str:
     return out.decode()
 
 
-async def call(http: aiohttp.ClientSession, site: Site, key: str) -> int:
-    """Call a model; return the status."""
-    body = {"model": "demo-echo", "messages": [{"role": "user", "content": "Hi!"}]}
-    headers = {"authorization": f"Bearer {key}"}
-    url = f"{site.base_url}/v1/chat/completions"
-    async with http.post(url, json=body, headers=headers) as answer:
-        await answer.read()
-        return answer.status
-
-
-async def set_up(viewer: Viewer) -> None:
+async def set_up(viewer: Viewer, link: str) -> None:
     """Make the first account by its link."""
-    _, token = await viewer.site.gateway.accounts.links.create("setup", first=True)
     page = viewer.page
-    await viewer.to(f"/dashboard/link/{token}")
+    await page.goto(link)
     assert await violations(page) == []
     await page.get_by_label("Email").fill("ann@example.org")
     await page.get_by_label("Name").fill("Ann Example")
@@ -83,12 +76,27 @@ async def make_key(page: Page, label: str) -> tuple[str, str]:
     return secret, await page.evaluate("navigator.clipboard.readText()")
 
 
+@pytest_asyncio.fixture(loop_scope="session")
+async def fresh(tmp_path: Path) -> AsyncIterator[tuple[Site, Served]]:
+    """Yield an installation that was just started for the first time, as a process."""
+    vendor = DemoVendor(api_key="vendor-key")
+    await vendor.start()
+    site = Site(tmp_path)
+    site.write(vendor_url=vendor.base_url)
+    try:
+        async with site.serving() as served:
+            yield site, served
+    finally:
+        await vendor.stop()
+
+
 async def test_first_start_to_live_usage_and_to_a_key_that_is_revoked(
-    site: Site, view: View, capsys: pytest.CaptureFixture[str]
+    fresh: tuple[Site, Served], view: View, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    viewer = await view(site)
+    site, served = fresh
+    viewer = await view(served)
     await viewer.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    await set_up(viewer)
+    await set_up(viewer, str((await told(site, "users", "setup-link"))["url"]))
     page = viewer.page
     assert await page.get_by_text("Three steps to your first request").is_visible()
     secret, curl = await make_key(page, "laptop")
@@ -101,7 +109,7 @@ async def test_first_start_to_live_usage_and_to_a_key_that_is_revoked(
     await page.get_by_role("rowheader").filter(has_text="demo-").wait_for()
     assert not await page.get_by_text("Three steps to your first request").is_visible()
 
-    delays = [await delay(page, site, secret) for _ in range(CALLS)]
+    delays = [await delay(page, served, secret) for _ in range(CALLS)]
     with capsys.disabled():
         print(
             f"\n{CALLS} requests shown live after {statistics.median(delays) * 1000:.0f} ms"
@@ -115,16 +123,16 @@ async def test_first_start_to_live_usage_and_to_a_key_that_is_revoked(
     await page.get_by_role("button", name="Revoke").click()
     await page.get_by_text("Revoked: the next request with this key is refused.").wait_for()
     async with aiohttp.ClientSession() as http:
-        assert await call(http, site, secret) == 401
+        assert (await call(http, served.base_url, secret)).status == 401
 
 
-async def delay(page: Page, site: Site, key: str) -> float:
+async def delay(page: Page, served: Served, key: str) -> float:
     """Return the seconds from the end of a call until it stands on the page."""
     before = await page.evaluate(NEWEST)
     seen = asyncio.ensure_future(page.evaluate(APPEARED, before))
     await asyncio.sleep(0)
     async with aiohttp.ClientSession() as http:
-        assert await call(http, site, key) == 200
+        assert (await call(http, served.base_url, key)).status == 200
     ended = time.time()
     appeared: float = await asyncio.wait_for(seen, 10 * SHOWN_S)
     return max(0.0, appeared - ended)
