@@ -58,7 +58,7 @@
       both(account(row), key(row)), both(row.model, row.upstream || "–"), row.endpoint, result(row),
       count(row.prompt), count(row.completion), took(row.ttft_ms), took(row.ms),
     ];
-    const time = made("time", stamp(row.at).slice(5), { datetime: new Date(row.at * 1000).toISOString() });
+    const time = made("time", stamp(row.at).slice(5), { datetime: `${stamp(row.at).replace(" ", "T")}Z` });
     const link = made("a", time, { href: `/dashboard/admin/requests/${encodeURIComponent(row.id)}` });
     const found = made("tr", made("th", link, { scope: "row", class: "nowrap" }), { id: row.id });
     cells.forEach((cell, index) => {
