@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from aiohttp.web import BaseRequest
 
 from kurolproxy import __version__
 from kurolproxy.config.addresses import Address
-from kurolproxy.config.explained import explained
+from kurolproxy.config.explained import Line, explained
 from kurolproxy.config.model import Config
 from kurolproxy.dashboard.desk import Desk, Operation, Reload, Site, Times
 from kurolproxy.dashboard.feeds import Feeds
@@ -103,13 +104,31 @@ def operation_of(supplies: Supplies) -> Operation:
     folder = config().server.state_path
     return Operation(
         upstreams=lambda: upstream_facts(state),
-        configuration=lambda: explained(config()),
+        configuration=_Explained(config).lines,
         file=lambda: config().name,
         warnings=lambda: [str(each) for each in config().warnings],
         last_reload=supplies.last_reload,
         reload=supplies.reload,
         system=lambda: system_facts(state, supplies.lag, folder),
     )
+
+
+class _Explained:
+    """The configuration in use line by line: made when somebody asks, once for each.
+
+    With some hundred models that takes a third of a second, on a thread.
+    """
+
+    def __init__(self, config: Callable[[], Config]) -> None:
+        self._config = config
+        self._made: tuple[Config, list[Line]] | None = None
+
+    async def lines(self) -> list[Line]:
+        """Return the lines; they are shared, and not to be changed."""
+        config, made = self._config(), self._made
+        if made is None or made[0] is not config:
+            made = self._made = (config, await asyncio.to_thread(explained, config))
+        return made[1]
 
 
 def management_of(supplies: Supplies) -> Management:

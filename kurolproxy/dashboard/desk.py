@@ -77,7 +77,7 @@ class Operation:
     """
 
     upstreams: Callable[[], list[dict[str, Any]]]
-    configuration: Callable[[], list[tuple[str, str, str]]]
+    configuration: Callable[[], Awaitable[list[tuple[str, str, str]]]]
     file: Callable[[], str]
     warnings: Callable[[], list[str]]
     last_reload: Callable[[], Mapping[str, Any] | None]

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from operator import add
 from typing import Final
 
 SLICE_S: Final = 15.0
@@ -137,9 +138,11 @@ class Figures:
         counts = [0] * _COUNTS
         head, content = [*_NO_TIMES], [*_NO_TIMES]
         for each in self._since(upstream, seconds, now):
-            _add(counts, each.counts)
-            _add(head, each.head)
-            _add(content, each.content)
+            counts = [*map(add, counts, each.counts)]
+            if each.head is not None:
+                head = [*map(add, head, each.head)]
+            if each.content is not None:
+                content = [*map(add, content, each.content)]
         _, failed, refused, gone = counts
         return Window(
             attempts=sum(counts),
@@ -168,12 +171,6 @@ class Figures:
         for each in self._rings.get(upstream, ()):
             if each is not None and each.number >= first:
                 yield each
-
-
-def _add(sums: list[int], more: Iterable[int] | None) -> None:
-    if more is not None:
-        for index, value in enumerate(more):
-            sums[index] += value
 
 
 def percentile(counts: Sequence[int], share: float) -> float | None:

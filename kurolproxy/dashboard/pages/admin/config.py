@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterable
 from typing import Final
 
 from aiohttp import web
@@ -13,6 +15,8 @@ from kurolproxy.dashboard.visit import Visit
 from kurolproxy.storage.audit_log import AuditLog
 from kurolproxy.storage.records import AuditEntry
 
+Line = tuple[str, str, str]
+
 PATH: Final = "/dashboard/admin/config"
 
 _MOST: Final = 500
@@ -20,7 +24,7 @@ _MOST: Final = 500
 
 async def show(visit: Visit) -> web.Response:
     """Show the configuration in use."""
-    return _page(visit)
+    return await _page(visit)
 
 
 async def reload(visit: Visit) -> web.Response:
@@ -43,14 +47,12 @@ async def reload(visit: Visit) -> web.Response:
     return visit.redirect(PATH, read="again")
 
 
-def _page(visit: Visit) -> web.Response:
+async def _page(visit: Visit) -> web.Response:
     operation = visit.desk.operation
     text, named = asked.text(visit, "q"), visit.query.get("named") == "on"
-    lines = [
-        (key, value, place)
-        for key, value, place in operation.configuration()
-        if (place or not named) and _matches(text, key, value)
-    ]
+    known = await operation.configuration()
+    # A large file has some ten thousand lines: looking through them must hold up no call.
+    lines = await asyncio.to_thread(_found, known, text, named=named)
     return visit.render(
         "admin/config.html",
         block="lines" if visit.partial else None,
@@ -66,8 +68,17 @@ def _page(visit: Visit) -> web.Response:
     )
 
 
+def _found(lines: Iterable[Line], text: str, *, named: bool) -> list[Line]:
+    """Return the lines that hold all words of a text; ``named``: those that the file says."""
+    return [
+        (key, value, place)
+        for key, value, place in lines
+        if (place or not named) and _matches(text, key, value)
+    ]
+
+
 def _matches(text: str, key: str, value: str) -> bool:
-    """Return whether all words of a text are in a line."""
+    """Return whether all words of a text are in a line, in whatever letter case."""
     line = f"{key} {value}".casefold()
     return all(word in line for word in text.casefold().split())
 

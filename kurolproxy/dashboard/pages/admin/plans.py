@@ -18,7 +18,8 @@ async def show(visit: Visit) -> web.Response:
     desk = visit.desk
     catalog = desk.catalog()
     counts = await accounts_by_plan(desk.database)
-    places = {key: place for key, _, place in desk.operation.configuration()}
+    lines = await desk.operation.configuration()
+    places = {key: place for key, _, place in lines if key.startswith("plans.")}
     plans = [
         (
             plan,
