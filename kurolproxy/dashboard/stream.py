@@ -65,8 +65,8 @@ async def _watch(visit: Visit, *, everybody: bool) -> web.StreamResponse:
         after=_after(visit),
     )
     viewer.write(_RETRY)
-    feeds.enter(viewer, session)
     try:
+        feeds.enter(viewer, session)
         await viewer.over
     finally:
         feeds.leave(viewer)
