@@ -1,14 +1,18 @@
-"""How each agent is set up and started without a terminal."""
+"""How each agent is set up and started without a terminal: as ``kurolproxy connect`` prints it.
+
+Only Codex with an id that it knows, and Kilo's built-in provider, are set up here.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+import shlex
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from kurolproxy.ir import ProtocolName
+from tests.clients.printed import Printed, printed
 from tests.clients.running import Bench, Ran
 
 MODEL = "kurol-model"
@@ -34,12 +38,19 @@ class Errand:
     Attributes:
         model: what it asks the gateway for; agents treat ids that they know in ways of
             their own.
+        key_in_text: the settings hold the key, otherwise they read it from the environment.
     """
 
     bench: Bench
     access: Access
     prompt: str
     model: str = MODEL
+    key_in_text: bool = False
+
+    def printed(self, tool: str) -> Printed:
+        """Return what ``kurolproxy connect`` prints for a tool."""
+        access = self.access
+        return printed(tool, access.base_url, self.model, access.key, in_text=self.key_in_text)
 
 
 Run = Callable[[Errand], Awaitable[Ran]]
@@ -54,26 +65,32 @@ class Agent:
     run: Run
     model: str = MODEL
 
-    async def ask(self, bench: Bench, access: Access, prompt: str) -> Ran:
+    async def ask(
+        self, bench: Bench, access: Access, prompt: str, *, key_in_text: bool = False
+    ) -> Ran:
         """Let it do what the prompt says."""
-        return await self.run(Errand(bench, access, prompt, self.model))
+        return await self.run(Errand(bench, access, prompt, self.model, key_in_text))
 
 
 async def _claude_code(errand: Errand) -> Ran:
-    env = {
-        "ANTHROPIC_BASE_URL": errand.access.base_url,
-        "ANTHROPIC_AUTH_TOKEN": errand.access.key,
-        "ANTHROPIC_MODEL": errand.model,
-        "ANTHROPIC_SMALL_FAST_MODEL": errand.model,
-        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-        # Without it root may not skip the questions.
-        "IS_SANDBOX": "1",
-    }
-    options = ["-p", errand.prompt, "--dangerously-skip-permissions"]
-    return await errand.bench.run("claude", *options, env=env)
+    # Without the sandbox root may not skip the questions.
+    command = f"claude -p {shlex.quote(errand.prompt)} --dangerously-skip-permissions"
+    return await errand.printed("claude-code").run(errand.bench, command, env={"IS_SANDBOX": "1"})
+
+
+async def _codex_as_printed(errand: Errand) -> Ran:
+    options = "--skip-git-repo-check --dangerously-bypass-approvals-and-sandbox"
+    command = f"codex exec {options} {shlex.quote(errand.prompt)}"
+    return await errand.printed("codex").run(errand.bench, command)
+
+
+async def _gemini_cli(errand: Errand) -> Ran:
+    command = f"gemini --skip-trust --yolo -p {shlex.quote(errand.prompt)}"
+    return await errand.printed("gemini-cli").run(errand.bench, command)
 
 
 async def _codex(errand: Errand) -> Ran:
+    """Run Codex with what it knows of its own models, instead of a catalogue."""
     return await run_codex(errand)
 
 
@@ -104,39 +121,36 @@ stream_idle_timeout_ms = {idle_timeout_ms}
 
 
 async def _cline(errand: Errand) -> Ran:
-    bench, access = errand.bench, errand.access
-    options = ["-p", "openai", "-b", f"{access.base_url}/v1", "-k", access.key, "-m", errand.model]
-    signed_in = await bench.run("cline", "auth", *options)
-    if signed_in.code != 0:
-        return signed_in
-    return await bench.run("cline", "-P", "openai", "-m", errand.model, errand.prompt)
+    printed = errand.printed("cline")
+    task = shlex.quote("Say hello.")
+    command = printed.commands[-1]
+    assert command.endswith(task)
+    asked = command.removesuffix(task) + shlex.quote(errand.prompt)
+    return await printed.run(errand.bench, asked)
 
 
 async def _kilo_compatible(errand: Errand) -> Ran:
-    own = {"npm": "@ai-sdk/openai-compatible", "name": "Kurol Proxy"}
-    return await _kilo(errand, "kurol", own)
+    command = f"kilo run --auto {shlex.quote(errand.prompt)}"
+    return await errand.printed("kilo").run(errand.bench, command)
 
 
 async def _kilo_openai(errand: Errand) -> Ran:
-    return await _kilo(errand, "openai", {})
-
-
-async def _kilo(errand: Errand, name: str, more: Mapping[str, Any]) -> Ran:
+    """Run Kilo with its built-in provider, which speaks Responses."""
     access = errand.access
-    provider = {
-        **more,
-        "options": {"baseURL": f"{access.base_url}/v1", "apiKey": access.key},
-        "models": {errand.model: {"name": "Kurol"}},
-    }
     config = {
-        "provider": {name: provider},
-        "enabled_providers": [name],
+        "provider": {
+            "openai": {
+                "options": {"baseURL": f"{access.base_url}/v1", "apiKey": access.key},
+                "models": {errand.model: {"name": "Kurol"}},
+            }
+        },
+        "enabled_providers": ["openai"],
         "autoupdate": False,
         "share": "disabled",
     }
     path = errand.bench.home / "kilo.json"
     path.write_text(json.dumps(config))
-    options = ["--auto", "-m", f"{name}/{errand.model}", errand.prompt]
+    options = ["--auto", "-m", f"openai/{errand.model}", errand.prompt]
     return await errand.bench.run("kilo", "run", *options, env={"KILO_CONFIG": str(path)})
 
 
@@ -145,10 +159,11 @@ async def _kilo(errand: Errand, name: str, more: Mapping[str, Any]) -> Ran:
 AGENTS = (
     Agent("Claude Code", "anthropic", _claude_code),
     Agent("Claude Code, claude-sonnet-4-5", "anthropic", _claude_code, "claude-sonnet-4-5"),
-    Agent("Codex", "openai-responses", _codex),
+    Agent("Codex", "openai-responses", _codex_as_printed),
     Agent("Codex, gpt-5.5", "openai-responses", _codex, "gpt-5.5"),
     Agent("Codex, gpt-6-sol", "openai-responses", _codex, "gpt-6-sol"),
     Agent("Cline", "openai-chat", _cline),
+    Agent("Gemini CLI", "gemini", _gemini_cli),
     Agent("Kilo (openai-compatible)", "openai-chat", _kilo_compatible),
     Agent("Kilo (openai)", "openai-responses", _kilo_openai),
 )

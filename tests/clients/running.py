@@ -70,9 +70,17 @@ class Bench:
     async def run(self, *command: str, env: Mapping[str, str] = {}) -> Ran:
         """Run one of the installed programs to its end, with all that it started."""
         program = self.installed / "node_modules" / ".bin" / command[0]
+        return await self._run(str(program), *command[1:], env=env)
+
+    async def type(self, script: str, *, env: Mapping[str, str] = {}) -> Ran:
+        """Type commands into a shell that finds the installed programs."""
+        programs = self.installed / "node_modules" / ".bin"
+        path = f"{programs}:{self.environment({})['PATH']}"
+        return await self._run("/bin/bash", "-c", script, env={"PATH": path, **env})
+
+    async def _run(self, *command: str, env: Mapping[str, str]) -> Ran:
         process = await asyncio.create_subprocess_exec(
-            program,
-            *command[1:],
+            *command,
             cwd=self.work,
             env=self.environment(env),
             stdin=asyncio.subprocess.DEVNULL,

@@ -16,6 +16,8 @@ EVERY_UPSTREAM = pytest.mark.parametrize("upstream", UPSTREAMS)
 EVERY_AGENT = pytest.mark.parametrize(
     "agent", AGENTS, ids=[each.name.lower().replace(" ", "-") for each in AGENTS]
 )
+# What agents say that were not told about the model.
+UNKNOWN = ("Model metadata for", "assumes a context window", "fallback metadata")
 Record = Callable[[str, object], None]
 
 
@@ -30,6 +32,8 @@ async def test_agent_prints_a_plain_answer(
     ran = await agent.ask(stage.bench, stage.access, "What is the answer? Use no tool.")
     assert ran.code == 0, told(stage, ran)
     assert ANSWER in ran.out, told(stage, ran)
+    for unknown in UNKNOWN:
+        assert unknown not in ran.err + ran.out, told(stage, ran)
 
 
 @EVERY_UPSTREAM
@@ -41,7 +45,7 @@ async def test_agent_writes_a_file_with_its_own_tool(
         record_property(name, value)
     stage = await setting(upstream)
     path = stage.script.path
-    ran = await agent.ask(stage.bench, stage.access, task(path, LINE))
+    ran = await agent.ask(stage.bench, stage.access, task(path, LINE), key_in_text=True)
     assert ran.code == 0, told(stage, ran)
     assert path.exists(), told(stage, ran)
     assert path.read_text().strip() == LINE, told(stage, ran)
