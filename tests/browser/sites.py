@@ -28,12 +28,13 @@ HOSTILE = (
 )
 """Names that must stay text."""
 
+NOTICE = 'notice = "Maintenance on Sunday, 02:00-03:00 UTC."'
+
 _TEXT = """
 [server]
 listen = "127.0.0.1:0"
 state_dir = "{folder}/state"
 contact = "mailto:ops@example.org"
-notice = "Maintenance on Sunday, 02:00-03:00 UTC."
 {server}
 
 [metrics]
@@ -74,8 +75,8 @@ max_output_tokens = 16_384
 price = {{ prompt = 0.4, completion = 1.6 }}
 
 [[models]]
-id = "demo-reasoning"
-targets = [{{ upstream = "demo", model = "demo-reasoning" }}]
+id = "demo-think"
+targets = [{{ upstream = "demo", model = "demo-think", reasoning_family = "demo" }}]
 context_window = 400_000
 max_output_tokens = 64_000
 
@@ -136,7 +137,7 @@ async def serving(
     folder: Path,
     extra: str = "",
     *,
-    server: str = "",
+    server: str = NOTICE,
     pace_s: float = 0.005,
     clock: Clock | None = None,
     around: Surroundings | None = None,
@@ -203,7 +204,7 @@ def _rows(account: int, keys: list[str], today: date, days: int) -> Iterator[Usa
                 started_at=midnight + hour * 3_600,
                 account_id=account,
                 key_id=keys[number % len(keys)],
-                model=("demo-echo", "demo-reasoning", "demo-slow")[min(number // 3, 2)],
+                model=("demo-echo", "demo-think", "demo-slow")[min(number // 3, 2)],
                 upstream="demo",
                 client_protocol=("anthropic", "openai-responses", "openai-chat")[number % 3],
                 upstream_protocol="openai-chat",

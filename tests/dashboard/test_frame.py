@@ -86,7 +86,7 @@ DATA = re.compile(
     | \d[\d.,\u2009\u202f]*\s?(?:ms|s|min|h|d|[kKMG]i?B|k|M|G)\b | \bUTC\b | \bCSV\b | \bAPI\b
     | Chat\ Completions | Responses | Messages | Gemini(?:\ CLI)? | OpenAI | Anthropic | Google
     | Claude\ Code | Codex | Cline | Roo\ Code | Kilo(?:\ Code)? | curl | Python | Node(?:\.js)?
-    | PowerShell | bash | (?:pip|npm)\ install\ \S+
+    | PowerShell | bash | zsh | (?:pip|npm)\ install\ \S+
     | openai-chat | openai-responses | anthropic | gemini | OpenAPI | \bok\b | \boperator\b
     | \w+\.(?:json|toml) | \b(?:GET|POST|PATCH|DELETE)\b | (?:key|req|acc|link)_[\w…]+
     | \b[a-z]+_[a-z_]+\b | sk-kurol-\S+ | /\S+ | https?://\S+
