@@ -330,17 +330,18 @@ async def test_list_has_pages(site: Running, root: Browser) -> None:
     assert 'rel="next"' not in second.text
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-async def test_hostile_names_are_text(site: Running, root: Browser, name: str) -> None:
-    account = await site.gateway.accounts.create_account(f"{'x' * 5}@example.org", "small", name)
-    await site.gateway.accounts.create_key(account.id, label=name)
-    for path in (LIST, f"{LIST}/{account.id}", f"{LIST}?q={name}", "/dashboard/admin/audit"):
-        page = await root.get(path)
-        assert page.status == 200
-        assert name not in page.text.replace(f'value="{name}"', "") or "<" not in name
-        assert "<img" not in page.text
-        assert "<script>" not in page.text
-        assert 'href="javascript:' not in page.text
+async def test_hostile_names_are_text(site: Running, root: Browser) -> None:
+    for name in HOSTILE:
+        account = await site.gateway.accounts.create_account(
+            f"{name[-3:]}@example.org", "small", name
+        )
+        await site.gateway.accounts.create_key(account.id, label=name)
+        at = f"{LIST}/{account.id}"
+        for path in (LIST, at, f"{LIST}?q={name}", "/dashboard/admin/audit"):
+            page = await root.get(path)
+            assert page.status == 200
+            assert not re.search(r"<img|<script>|href=.javascript:", page.text)
+        assert name in said(await root.get(at))
 
 
 async def test_account_of_a_plan_that_the_file_has_no_more_is_marked(

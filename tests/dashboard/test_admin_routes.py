@@ -97,11 +97,11 @@ async def test_every_post_about_something_that_is_not_there_is_a_404(
     assert found == dict.fromkeys(found, 404)
 
 
-@pytest.mark.parametrize("id_", ["0", "-1", "x", "1e3", "9" * 30, "٣", "%20", "..%2f1"])
-async def test_account_of_no_number_is_a_404(gateway: Running, log_in: LogIn, id_: str) -> None:
+async def test_account_of_no_number_is_a_404(gateway: Running, log_in: LogIn) -> None:
     browser = await log_in(gateway, "root@example.org", role="admin")
-    assert (await browser.get(f"/dashboard/admin/accounts/{id_}")).status == 404
-    assert (await browser.post(f"/dashboard/admin/accounts/{id_}/disable")).status == 404
+    for id_ in ("0", "-1", "x", "1e3", "9" * 30, "٣", "%20", "..%2f1"):
+        assert (await browser.get(f"/dashboard/admin/accounts/{id_}")).status == 404, id_
+        assert (await browser.post(f"/dashboard/admin/accounts/{id_}/disable")).status == 404, id_
 
 
 async def test_no_get_of_an_admin_changes_anything(gateway: Running, log_in: LogIn) -> None:
@@ -112,3 +112,58 @@ async def test_no_get_of_an_admin_changes_anything(gateway: Running, log_in: Log
         if "/live" not in route.path:
             await browser.get(address(route))
     assert (await accounts.list_accounts(), await accounts.list_audit()) == before
+
+
+ESCAPES = [
+    ("/dashboard/account/name", {"name": "Ann"}),
+    ("/dashboard/keys", {"label": "laptop"}),
+    ("/dashboard/account/theme", {"theme": "dark"}),
+]
+WIDER = {"role": "admin", "Role": "admin", "plan": "large", "account_id": "1", "active": "on"}
+
+
+async def test_user_changes_nothing_of_his_role_and_plan_by_fields_of_other_forms(
+    gateway: Running, log_in: LogIn
+) -> None:
+    browser = await log_in(gateway)
+    for path, fields in ESCAPES:
+        assert (await browser.post(path, {**fields, **WIDER})).status in (303, 409), path
+    found = await gateway.gateway.accounts.get_account("ann@example.org")
+    assert (found.role, found.plan, found.active) == ("user", "default", True)
+    others = await gateway.gateway.accounts.list_keys("someone@example.org")
+    assert len(others) == 1
+
+
+async def test_changes_of_the_dashboard_have_an_audit_row_of_who_made_them(
+    gateway: Running, log_in: LogIn
+) -> None:
+    root = await log_in(gateway, "root@example.org", role="admin")
+    ann = await log_in(gateway)
+    assert ann.account is not None
+    at = f"/dashboard/admin/accounts/{ann.account.id}"
+    listed = await ann.get("/dashboard/keys")
+    once = listed.text.partition('name="once" value="')[2].partition('"')[0]
+    await ann.post("/dashboard/keys", {"label": "laptop", "once": once})
+    [key] = await gateway.gateway.accounts.list_keys("ann@example.org")
+    await ann.post(f"/dashboard/keys/{key.id}/rename", {"label": "desk"})
+    await ann.post("/dashboard/account/name", {"name": "Ann"})
+    await root.post(f"{at}/change", {"role": "admin", "name": "Ann"})
+    await root.post(f"{at}/password-link")
+    await root.post(f"{at}/keys/{key.id}/revoke")
+    await root.post(f"{at}/disable")
+    await root.post(f"{at}/enable")
+    await root.post(f"{at}/end-sessions")
+    await root.post(f"{at}/delete", {"email": "ann@example.org"})
+    trail = [(each.actor, each.action) for each in await gateway.gateway.accounts.list_audit()]
+    assert trail[:10] == [
+        ("root@example.org", "account.delete"),
+        ("root@example.org", "account.end-sessions"),
+        ("root@example.org", "account.enable"),
+        ("root@example.org", "account.disable"),
+        ("root@example.org", "key.revoke"),
+        ("root@example.org", "link.create"),
+        ("root@example.org", "account.set-role"),
+        ("ann@example.org", "account.rename"),
+        ("ann@example.org", "key.rename"),
+        ("ann@example.org", "key.create"),
+    ]

@@ -45,6 +45,7 @@ _REPORTED: Final = (
     "upstreams",
     "upstreams_down",
     "sessions",
+    "viewers",
 )
 
 
@@ -80,6 +81,7 @@ async def _facts(visit: Visit) -> dict[str, Any]:
         "upstreams": len(catalog.upstreams),
         "upstreams_down": sum(not each["up"] for each in status["upstreams"]),
         "sessions": len(desk.sessions),
+        "viewers": len(desk.feeds),
     }
 
 
