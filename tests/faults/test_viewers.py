@@ -26,10 +26,10 @@ async def test_idle_viewer_takes_little_memory(site: Installation, tell: Tell) -
         # What the first ten leave is no viewer's.
         await viewers.come(tokens[::50])
         viewers.go()
-        await asyncio.sleep(rounds(0.5, 3.0))
+        await asyncio.sleep(rounds(0.2, 3.0))
         before = taken(pid)
         await viewers.come(tokens)
-        await asyncio.sleep(rounds(0.5, 20.0))
+        await asyncio.sleep(rounds(0.3, 20.0))
         after = taken(pid)
         viewers.go()
     each_one = (after.resident - before.resident) / count
@@ -43,11 +43,11 @@ async def test_viewers_cost_a_part_of_what_the_calls_cost(
     site: Installation, vendor: QuickVendor, tell: Tell
 ) -> None:
     persons = await people(site, 5)
-    seconds, pairs = rounds((2.0, 1), (60.0, 3))
+    seconds, pairs = rounds((1.0, 1), (60.0, 3))
     alone: list[float] = []
     watched: list[float] = []
     async with site.serving() as served:
-        await calling(served, persons, 1.0)
+        await calling(served, persons, rounds(0.3, 5.0))
         for _ in range(pairs):
             alone.append(await calling(served, persons, seconds))
             viewers = Viewers(served.base_url)

@@ -6,9 +6,11 @@
 {
   const POLL_MS = 2000;
   const FIRST_MS = 250;
+  // The server tells how things stand at once: a proxy that holds it back lets nothing through.
+  const PATIENCE_MS = 8000;
   // So many streams that break at once are enough: from there on it is asked, and tried again
   // every so many times.
-  const FEW = 3;
+  const FEW = 2;
   const TRIES = 15;
   const path = document.body.dataset.live;
   const badge = document.querySelector("[data-live-state]");
@@ -45,17 +47,20 @@
     source = new EventSource(`${path}?after=${after}`);
     source.addEventListener("update", (event) => {
       if (mine !== turn) return;
+      clearTimeout(timer);
       failures = 0;
       show("live");
       tell(JSON.parse(event.data));
     });
-    source.addEventListener("error", () => {
-      if (mine !== turn) return;
-      stop();
-      failures += 1;
-      show("waiting");
-      later(Math.min(POLL_MS, FIRST_MS * 2 ** failures));
-    });
+    source.addEventListener("error", () => { if (mine === turn) broke(); });
+    timer = setTimeout(() => { if (mine === turn) broke(); }, PATIENCE_MS);
+  }
+
+  function broke() {
+    stop();
+    failures += 1;
+    show("waiting");
+    later(Math.min(POLL_MS, FIRST_MS * 2 ** failures));
   }
 
   function later(ms) {
