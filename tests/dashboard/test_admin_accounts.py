@@ -89,26 +89,26 @@ async def test_account_that_is_made_gets_a_link_for_its_password(
     assert "/dashboard/link/" not in (await root.get(f"{LIST}/{made.id}")).text
 
 
-@pytest.mark.parametrize(
-    ("fields", "field", "words"),
-    [
-        ({"email": "no address", "plan": "small"}, "email", "is not an email address"),
-        ({"email": "ROOT@example.org", "plan": "small"}, "email", "already"),
-        ({"email": "new@example.org", "plan": "smal"}, "plan", "did you mean 'small'"),
-        ({"email": "new@example.org", "plan": ""}, "plan", "there is no plan"),
-        ({"email": "new@example.org", "plan": "small", "name": "x" * 201}, "name", "at most 200"),
-    ],
-)
+WRONG = [
+    ({"email": "no address", "plan": "small"}, "email", "is not an email address"),
+    ({"email": "ROOT@example.org", "plan": "small"}, "email", "already"),
+    ({"email": "new@example.org", "plan": "smal"}, "plan", "did you mean 'small'"),
+    ({"email": "new@example.org", "plan": ""}, "plan", "there is no plan"),
+    ({"email": "new@example.org", "plan": "small", "name": "x" * 201}, "name", "at most 200"),
+]
+
+
 async def test_wrong_field_is_told_at_the_field_and_what_was_typed_stays(
-    site: Running, root: Browser, fields: dict[str, str], field: str, words: str
+    site: Running, root: Browser
 ) -> None:
-    page = await root.post(LIST, {"name": "Kept", "role": "admin", **fields})
-    assert page.status == 422
-    told = re.search(rf'id="f-{field}-hint"[^>]*><strong[^>]*>([^<]+)<', page.text)
-    assert told is not None
-    assert words in html.unescape(told[1])
-    assert f'value="{fields["email"]}"' in page.text
-    assert '<option value="admin" selected>' in page.text
+    for fields, field, words in WRONG:
+        page = await root.post(LIST, {"name": "Kept", "role": "admin", **fields})
+        assert page.status == 422
+        told = re.search(rf'id="f-{field}-hint"[^>]*><strong[^>]*>([^<]+)<', page.text)
+        assert told is not None, words
+        assert words in html.unescape(told[1])
+        assert f'value="{fields["email"]}"' in page.text
+        assert '<option value="admin" selected>' in page.text
     known = {each.email for each in await site.gateway.accounts.list_accounts()}
     assert "new@example.org" not in known
 
@@ -186,24 +186,24 @@ async def test_plan_and_role_change_from_the_next_request_on(
     }
 
 
-@pytest.mark.parametrize(
-    ("fields", "words"),
-    [
-        ({"plan": "Small"}, "did you mean 'small'"),
-        ({"plan": "small\u200b"}, "there is no plan"),
-        ({"role": "ADMIN"}, "users.change"),
-        ({"name": "a\x07b"}, "one line"),
-    ],
-)
+SENSELESS = [
+    ({"plan": "Small"}, "did you mean 'small'"),
+    ({"plan": "small\u200b"}, "there is no plan"),
+    ({"role": "ADMIN"}, "users.change"),
+    ({"name": "a\x07b"}, "one line"),
+]
+
+
 async def test_change_that_makes_no_sense_is_told_and_changes_nothing(
-    site: Running, root: Browser, fields: dict[str, str], words: str
+    site: Running, root: Browser
 ) -> None:
     at = await account_of(site, "ann@example.org")
     before = await site.gateway.accounts.get_account("ann@example.org")
-    page = await root.post(f"{at}/change", fields)
-    assert page.status == 422
-    assert words in said(page)
-    assert await site.gateway.accounts.get_account("ann@example.org") == before
+    for fields, words in SENSELESS:
+        page = await root.post(f"{at}/change", fields)
+        assert page.status == 422
+        assert words in said(page)
+        assert await site.gateway.accounts.get_account("ann@example.org") == before
 
 
 LAST = [

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-import pytest
-
 from kurolproxy.dashboard.router import Route
 from kurolproxy.dashboard.routes import ROUTES
 from tests.conftest import Running, new_key
@@ -66,25 +64,26 @@ async def test_every_admin_route_refuses_who_was_an_admin_a_moment_ago(
     assert found == dict.fromkeys(found, (403, ""))
 
 
-@pytest.mark.parametrize("who", ["nobody", "a key", "a management key", "a made-up session"])
 async def test_every_admin_route_refuses_strangers_and_keys(
-    gateway: Running, anonymous: Visitor, log_in: LogIn, who: str
+    gateway: Running, anonymous: Visitor, log_in: LogIn
 ) -> None:
-    browser, headers = anonymous(gateway), {}
-    if who == "a key":
-        headers = {"authorization": f"Bearer {gateway.key}", "x-api-key": gateway.key}
-    if who == "a management key":
-        await log_in(gateway, "root@example.org", role="admin")
-        secret = await new_key(gateway.gateway, "root@example.org", "default", admin=True)
-        headers = {"authorization": f"Bearer {secret}"}
-    if who == "a made-up session":
-        browser.token = "x" * 43
-    found = await statuses(lambda route: sent(browser, route, **headers))
-    for name, (status, location) in found.items():
-        if name.startswith("GET"):
-            assert (status, location.partition("?")[0]) == (303, "/dashboard/login"), name
-        else:
-            assert (status, location) == (401, ""), name
+    await log_in(gateway, "root@example.org", role="admin")
+    managing = await new_key(gateway.gateway, "root@example.org", "default", admin=True)
+    made_up = anonymous(gateway)
+    made_up.token = "x" * 43
+    callers: dict[str, tuple[Browser, dict[str, str]]] = {
+        "nobody": (anonymous(gateway), {}),
+        "a key": (anonymous(gateway), {"authorization": f"Bearer {gateway.key}"}),
+        "a key elsewhere": (anonymous(gateway), {"x-api-key": gateway.key}),
+        "a management key": (anonymous(gateway), {"authorization": f"Bearer {managing}"}),
+        "a made-up session": (made_up, {}),
+    }
+    for who, (browser, headers) in callers.items():
+        for name, (status, location) in (
+            await statuses(lambda route, b=browser, h=headers: sent(b, route, **h))
+        ).items():
+            expected = (303, "/dashboard/login") if name.startswith("GET") else (401, "")
+            assert (status, location.partition("?")[0]) == expected, (who, name)
 
 
 async def test_every_post_about_something_that_is_not_there_is_a_404(

@@ -108,18 +108,17 @@ def out_of_time(step: int) -> Pace:
     return Pace(step=step, clock=lambda: float(next(ticks)))
 
 
-@pytest.mark.parametrize("name", FILTERS)
-async def test_pages_together_are_the_rows_that_a_plain_filter_finds(
-    database: Database, name: str
-) -> None:
+PACES = [(7, Pace), (50, lambda: out_of_time(13)), (1_000, lambda: Pace(step=3))]
+
+
+async def test_pages_together_are_the_rows_that_a_plain_filter_finds(database: Database) -> None:
     await write(database, ROWS)
-    wanted = FILTERS[name]
-    expected = [each for each in reversed(ROWS) if is_wanted(each, wanted)]
-    for limit, pace in ((7, Pace), (50, lambda: out_of_time(13)), (1_000, lambda: Pace(step=3))):
-        reader = RequestReader(database, pace)
-        pages = await every_page(reader, wanted, limit)
-        assert [each for page in pages for each in page.rows] == expected
-        assert all(len(page.rows) <= limit for page in pages)
+    for name, wanted in FILTERS.items():
+        expected = [each for each in reversed(ROWS) if is_wanted(each, wanted)]
+        for limit, pace in PACES:
+            pages = await every_page(RequestReader(database, pace), wanted, limit)
+            assert [each for page in pages for each in page.rows] == expected, name
+            assert all(len(page.rows) <= limit for page in pages)
 
 
 async def test_page_that_is_full_says_where_to_go_on_and_that_it_found_enough(
