@@ -5,13 +5,16 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import aiohttp
 import pytest
 
+from kurolproxy.storage.usage import import_rows
 from tests.conftest import Running, Starter, new_key, toml
 from tests.dashboard.conftest import Browser, LogIn, Page
 from tests.fakes.upstream import FakeUpstream
+from tests.storage.usage_rows import row
 
 LIST = "/dashboard/admin/accounts"
 HOSTILE = ["<img src=x onerror=alert(1)>", '"><script>alert(1)</script>', "javascript:alert(1)"]
@@ -297,6 +300,29 @@ async def test_key_is_revoked_on_the_page_of_its_account_alone(
     assert (await root.post(f"{at}/keys/{key.id}/revoke", {"end": "on"})).status == 303
     assert await models_status(site, http, secret) == 401
     assert (await audit(site))[0] == ("root@example.org", "key.revoke", key.id)
+
+
+async def test_page_of_an_account_says_what_it_used_and_where_it_stands(
+    site: Running, root: Browser
+) -> None:
+    account = await site.gateway.accounts.create_account("ann@example.org", "small")
+    today = datetime.now(UTC)
+    rows = [
+        row(
+            f"req_{days}",
+            account_id=account.id,
+            day=(today - timedelta(days=days)).date(),
+            started_at=(today - timedelta(days=days)).timestamp(),
+        )
+        for days in (0, 1, 29, 30, 400)
+    ]
+    await import_rows(site.gateway.database, rows)
+    page = await root.get(f"{LIST}/{account.id}")
+    assert "3 requests, 360 tokens charged (300 of prompts, 60 of answers)" in page.text
+    days = re.findall(r'<th scope="row">(\d{4}-\d\d-\d\d)</th>', page.text)
+    assert days == [rows[index].day.isoformat() for index in (0, 1, 2)]
+    assert "of 5 a minute" in page.text
+    assert "5 requests a minute" in page.text
 
 
 # --- the list ---------------------------------------------------------------------------

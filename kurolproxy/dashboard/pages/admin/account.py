@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import reduce
 from typing import Any, Final
 
 from aiohttp import web
@@ -139,6 +140,7 @@ async def _page(
     caller = Caller(session_key(account_id), account)
     now, today = desk.times.now(), desk.times.today()
     plans = list(desk.catalog().plans)
+    used = await _used(visit, account_id)
     return visit.render(
         "admin/account.html",
         status=status,
@@ -158,7 +160,8 @@ async def _page(
         sessions=[each for each in desk.sessions.of(account_id) if not each.over(unix)],
         device=device_of,
         own=visit.session,
-        used=await _used(visit, account_id),
+        used=used,
+        total=reduce(Counts.plus, (counts for _, counts in used), Counts()),
         days=_DAYS,
     )
 
