@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-from pathlib import Path
 
 import aiohttp
 import pytest
 from playwright.async_api import Page, expect
 
 from tests.browser.conftest import View
-from tests.browser.sites import HOSTILE, Site, serving
+from tests.browser.sites import HOSTILE, Site
 
 ANN = "ann@example.org"
 ENDPOINTS = ("openai-chat", "openai-responses", "anthropic", "gemini")
-THINKER = """
-[[models]]
-id = "demo-think"
-targets = [{ upstream = "demo", model = "demo-think", reasoning_family = "demo" }]
-"""
 EVERY = pytest.mark.parametrize("endpoint", ENDPOINTS)
 
 
@@ -77,21 +71,20 @@ async def test_request_is_copied_as_a_curl_line_that_works(
 
 
 @EVERY
-async def test_reasoning_is_shown_apart(endpoint: str, tmp_path: Path, view: View) -> None:
-    async with serving(tmp_path, THINKER) as site:
-        viewer = await view(site, ANN)
-        page = viewer.page
-        await viewer.to(f"/dashboard/playground?model=demo-think&endpoint={endpoint}")
-        await page.get_by_label("Ask for reasoning").check()
-        for stream in (True, False):
-            await ask(page, "Hello there", stream=stream)
-            await expect(page.locator("#status")).to_have_text("200")
-            await expect(page.locator("#reasoning")).not_to_be_empty()
-            thought = await page.locator("#reasoning").inner_text()
-            assert thought not in await page.locator("#answer").inner_text()
-            await expect(page.locator("#answer")).to_contain_text("Hello there")
-            await page.locator("#answer").evaluate("(box) => { box.textContent = ''; }")
-        await page.goto("about:blank")
+async def test_reasoning_is_shown_apart(endpoint: str, site: Site, view: View) -> None:
+    viewer = await view(site, ANN)
+    page = viewer.page
+    await viewer.to(f"/dashboard/playground?model=demo-think&endpoint={endpoint}")
+    await page.get_by_label("Ask for reasoning").check()
+    for stream in (True, False):
+        await ask(page, "Hello there", stream=stream)
+        await expect(page.locator("#status")).to_have_text("200")
+        await expect(page.locator("#reasoning")).not_to_be_empty()
+        thought = await page.locator("#reasoning").inner_text()
+        assert thought not in await page.locator("#answer").inner_text()
+        await expect(page.locator("#answer")).to_contain_text("Hello there")
+        await page.locator("#answer").evaluate("(box) => { box.textContent = ''; }")
+    await page.goto("about:blank")
 
 
 async def test_text_comes_while_it_streams_until_it_is_stopped(site: Site, view: View) -> None:
