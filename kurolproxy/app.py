@@ -79,6 +79,7 @@ class Surroundings:
         read: reads the configuration again, for a reload; None: there is nothing to read.
         memory_limit: bytes that the process may take; None: nobody says.
         translations: the dashboard's texts in another language; None: as they are written.
+        passwords: makes what hashes passwords, at a price of its own.
     """
 
     sockets: Inherited = field(default_factory=Inherited)
@@ -86,6 +87,7 @@ class Surroundings:
     read: Callable[[], Config] | None = None
     memory_limit: int | None = None
     translations: NullTranslations | None = None
+    passwords: Callable[[], Passwords] = Passwords
 
 
 class Gateway:
@@ -290,7 +292,7 @@ class Gateway:
                     await self.logins.tidy()
 
         stack.push_async_callback(end)
-        self.passwords = Passwords()
+        self.passwords = self._around.passwords()
         stack.callback(self.passwords.close)
 
     def _supplies(self, keys: KeyTable) -> Supplies:

@@ -12,9 +12,11 @@ from typing import Any
 
 import aiohttp
 import pytest
+from argon2 import PasswordHasher
 
-from kurolproxy.app import Gateway
+from kurolproxy.app import Gateway, Surroundings
 from kurolproxy.config.load import parse
+from kurolproxy.storage.passwords import Passwords
 from tests.fakes.upstream import FakeUpstream
 
 PLANTED_KEY = "sk-upstream-credential-of-the-operator"
@@ -54,6 +56,11 @@ async def new_key(gateway: Gateway, email: str, plan: str, **limits: Any) -> str
 
 
 Starter = Callable[..., Awaitable[Running]]
+
+
+def cheap() -> Passwords:
+    """Hash passwords for next to nothing."""
+    return Passwords(PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))
 
 
 @pytest.fixture
@@ -121,12 +128,14 @@ async def start(tmp_path: Path) -> AsyncIterator[Starter]:
     """Yield a function that starts a gateway from a configuration text."""
     async with contextlib.AsyncExitStack() as stack:
 
-        async def run(text: str) -> Running:
+        async def run(text: str, *, passwords: Callable[[], Passwords] = cheap) -> Running:
             folder = tmp_path / str(time.monotonic_ns())
             folder.mkdir()
             text = text.replace('state_dir = "state"', f'state_dir = "{folder / "state"}"')
             log = stack.enter_context((folder / "log").open("wb"))
-            gateway = Gateway(parse(text, "test.toml", {}), log_fd=log.fileno())
+            around = Surroundings(passwords=passwords)
+            config = parse(text, "test.toml", {})
+            gateway = Gateway(config, log_fd=log.fileno(), around=around)
             await gateway.start()
             stack.push_async_callback(gateway.stop)
             host, port = gateway.addresses[0]

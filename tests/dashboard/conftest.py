@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -18,6 +17,8 @@ from kurolproxy.policy.sessions import Session, digest
 from tests.conftest import Running
 
 PASSWORD = "correct horse battery"  # of a test
+HASH = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1).hash(PASSWORD)
+"""As the gateways of tests make it."""
 
 
 @dataclass(slots=True)
@@ -91,15 +92,8 @@ async def account_with_password(
 ) -> Account:
     """Make an account that logs in with ``PASSWORD``."""
     accounts = running.gateway.accounts
-    made = await accounts.create_account(
-        email, "default", "Ann", role, await asyncio.to_thread(cheap_hash)
-    )
+    made = await accounts.create_account(email, "default", "Ann", role, HASH)
     return made if active else await accounts.disable(email)
-
-
-def cheap_hash() -> str:
-    """Return a hash of ``PASSWORD`` that costs next to nothing."""
-    return PasswordHasher(time_cost=1, memory_cost=64, parallelism=1).hash(PASSWORD)
 
 
 async def log_in_by_password(

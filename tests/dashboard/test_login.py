@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import pytest
+from argon2 import PasswordHasher
 
 from kurolproxy.dashboard.attempts import SIGN_UPS
 from kurolproxy.dashboard.entering import own_path
 from kurolproxy.policy.sessions import digest
-from tests.conftest import Running, Starter, toml
+from kurolproxy.storage.passwords import Passwords, hash_password
+from tests.conftest import Running, Starter, cheap, soon, toml
 from tests.dashboard.conftest import (
     PASSWORD,
     Browser,
@@ -27,11 +31,15 @@ ANN = "ann@example.org"
 
 
 async def patient(
-    start: Starter, fake: FakeUpstream, *, limit: int = 1_000, more: str = ""
+    start: Starter,
+    fake: FakeUpstream,
+    *,
+    limit: int = 1_000,
+    passwords: Callable[[], Passwords] = cheap,
 ) -> Running:
     """Return a gateway that takes so many wrong passwords a minute."""
-    extra = f"[limits]\nfailed_logins_per_minute = {limit}\n{more}"
-    return await start(toml(fake.base_url, extra=extra))
+    extra = f"[limits]\nfailed_logins_per_minute = {limit}\n"
+    return await start(toml(fake.base_url, extra=extra), passwords=passwords)
 
 
 # --- in -----------------------------------------------------------------------------------
@@ -119,15 +127,16 @@ async def test_owner_of_a_disabled_account_is_told_and_nobody_else(
 async def test_hash_of_older_parameters_is_renewed_at_login(
     gateway: Running, anonymous: Anonymous
 ) -> None:
-    await account_with_password(gateway)
+    account = await account_with_password(gateway)
     accounts = gateway.gateway.accounts
-    before = await accounts.get_password_hash(ANN)
+    before = PasswordHasher(time_cost=2, memory_cost=64, parallelism=1).hash(PASSWORD)
+    await accounts.set_password(account.id, before)
     browser = anonymous(gateway)
     await log_in_by_password(browser)
     after = await accounts.get_password_hash(ANN)
-    assert before != after
     assert after is not None
-    assert "m=65536,t=3,p=1" in after
+    assert "t=2" in before
+    assert "t=1" in after
     assert (await browser.get("/dashboard/account/security")).status == 200
     again = anonymous(gateway)
     assert (await log_in_by_password(again)).status == 303
@@ -351,28 +360,71 @@ async def test_right_passwords_are_not_counted(
         assert (await log_in_by_password(anonymous(running))).status == 303
 
 
+class Waiting(PasswordHasher):
+    """A hasher that looks at no password before it may."""
+
+    def __init__(self) -> None:
+        super().__init__(time_cost=1, memory_cost=64, parallelism=1)
+        self.go = threading.Event()
+
+    def verify(self, hash: str | bytes, password: str | bytes) -> bool:
+        self.go.wait(60)
+        return super().verify(hash, password)
+
+
 async def test_too_many_who_log_in_at_once_are_told_to_come_back(
     start: Starter, fake: FakeUpstream, anonymous: Anonymous
 ) -> None:
-    running = await patient(start, fake)
+    hasher = Waiting()
+    running = await patient(start, fake, passwords=lambda: Passwords(hasher))
     browser = anonymous(running)
     await browser.get("/dashboard/login")
-    tries = (log_in_by_password(browser, f"{n}@example.org", "wrong-one") for n in range(40))
-    pages = await asyncio.gather(*tries)
-    busy = [page for page in pages if page.status == 503]
-    assert [page.status for page in pages].count(422) == 40 - len(busy) >= 18
-    assert busy
-    assert busy[0].headers["retry-after"] == "2"
-    assert "Busy" in busy[0].text
+    tasks = [
+        asyncio.create_task(log_in_by_password(browser, f"{n}@example.org", "wrong-one"))
+        for n in range(40)
+    ]
+    # Two are looked at, sixteen wait.
+    await soon(lambda: sum(each.done() for each in tasks) == 40 - 18, within_s=30)
+    for task in tasks:
+        if task.done():
+            assert task.result().status == 503
+            assert task.result().headers["retry-after"] == "2"
+            assert "Busy" in task.result().text
+    hasher.go.set()
+    pages = await asyncio.gather(*tasks)
+    assert sorted(page.status for page in pages) == [422] * 18 + [503] * 22
 
 
 async def test_loop_goes_on_while_passwords_are_hashed(
     start: Starter, fake: FakeUpstream, anonymous: Anonymous
 ) -> None:
-    running = await patient(start, fake)
+    running = await patient(start, fake, passwords=Passwords)
     browser = anonymous(running)
     await browser.get("/dashboard/login")
-    loop, lags = asyncio.get_running_loop(), [0.0]
+    began = time.thread_time()
+    hash_password(PASSWORD)
+    hash_s = time.thread_time() - began
+    lags = []
+    # A machine that is busy with other things gets another try.
+    while not lags or (min(lags) > 0.2 and len(lags) < 5):
+        began = time.thread_time()
+        async with beating() as beats:
+            tries = (log_in_by_password(browser, f"{n}@x.org", "wrong-one") for n in range(6))
+            await asyncio.gather(*tries)
+        spent_s = time.thread_time() - began
+        lags.append(max(beats))
+        # Six hashes were made, and not by the thread of the loop.
+        assert spent_s < 3 * hash_s
+    print(f"largest lag of the loop while 6 passwords were hashed: {min(lags) * 1000:.1f} ms")
+    # Ten times the 20 ms that it is to stay under on a quiet machine.
+    assert min(lags) < 0.2
+
+
+@asynccontextmanager
+async def beating() -> AsyncIterator[list[float]]:
+    """Measure by how much the loop is late, every 5 ms; yield the seconds."""
+    loop = asyncio.get_running_loop()
+    lags: list[float] = []
 
     async def beat() -> None:
         while True:
@@ -380,15 +432,12 @@ async def test_loop_goes_on_while_passwords_are_hashed(
             await asyncio.sleep(0.005)
             lags.append(loop.time() - before - 0.005)
 
-    beating = asyncio.create_task(beat())
-    tries = (log_in_by_password(browser, f"{n}@example.org", "wrong-one") for n in range(12))
-    await asyncio.gather(*tries)
-    beating.cancel()
-    with suppress(asyncio.CancelledError):
-        await beating
-    print(f"largest lag of the loop while 12 passwords were hashed: {max(lags) * 1000:.1f} ms")
-    # Ten times the 20 ms that it is to stay under on a quiet machine.
-    assert max(lags) < 0.2
+    task = asyncio.create_task(beat())
+    try:
+        yield lags
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
 
 
 # --- sign-up ------------------------------------------------------------------------------
