@@ -65,8 +65,9 @@ def codex(wanted: Wanted) -> list[Step]:
             f"~/.codex/{_CATALOGUE}",
             "json",
             _catalogue(wanted),
-            "Codex knows its own models only. This file gives it the context window of yours,"
-            " and the text that a session begins with.",
+            "Codex knows OpenAI's models only. This file gives it the context window of yours, and"
+            " the text that a session begins with. For a model that goes by OpenAI's own name,"
+            " leave out the file and model_catalog_json: Codex knows more of it.",
         ),
     ]
     if wanted.key is not None:

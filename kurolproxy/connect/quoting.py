@@ -15,6 +15,8 @@ _PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
 _SHORT = 100
 # PowerShell takes typographic quotes for quotes, too.
 _POWERSHELL_QUOTES = re.compile("(['\u2018\u2019\u201a\u201b])")
+# What JSON may hold as it is and a reader does not see: DEL, C1, marks of direction.
+_UNSEEN = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 # Kilo replaces {env:...} and {file:...} wherever they stand in its file.
 _REFERENCE = re.compile(r"\{(?=env:|file:)")
 
@@ -58,15 +60,12 @@ def pretty(value: Any, indent: int = 0) -> str:
     Args:
         indent: of the line that the value begins on.
     """
-    short = json.dumps(value, ensure_ascii=False)
+    short = _json(value)
     inner = " " * (indent + 2)
     if indent and len(short) + indent <= _SHORT:
         return short
     if isinstance(value, dict):
-        entries = [
-            f"{json.dumps(name, ensure_ascii=False)}: {pretty(each, indent + 2)}"
-            for name, each in value.items()
-        ]
+        entries = [f"{_json(name)}: {pretty(each, indent + 2)}" for name, each in value.items()]
         begin, end = "{}"
     elif isinstance(value, list):
         entries = [pretty(each, indent + 2) for each in value]
@@ -89,8 +88,13 @@ def jsonc(value: Any, *, variable: str) -> str:
 
 def toml(text: str) -> str:
     """Return a basic string of TOML."""
-    # JSON leaves DEL as it is, which TOML does not take.
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return _json(text)
+
+
+def _json(value: Any) -> str:
+    """Return JSON on one line that is TOML, too, and shows all that it holds."""
+    text = json.dumps(value, ensure_ascii=False)
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def python(text: str) -> str:

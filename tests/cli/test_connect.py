@@ -57,8 +57,3 @@ def test_an_unknown_tool_is_a_wrong_use(site: Site) -> None:
     result = site.run("connect", "emacs")
     assert result.exit_code == 2
     assert "these are: claude-code, codex" in result.stderr
-
-
-def test_a_name_cannot_move_the_cursor_of_a_terminal(site: Site) -> None:
-    told = site.run("connect", "cline", "--model", "a\x1b[2Jb", "--base-url", "https://a.b").stdout
-    assert "\x1b" not in told

@@ -20,7 +20,9 @@ from kurolproxy.connect.wanted import ModelFacts, Shell, Step, Wanted
 
 NASTY = st.text(
     st.one_of(
-        st.sampled_from("'\"$`\\\n\r\t{}()<>%#!&|;@,/ \u2018\u2019\u201a\u201b\u2028\x7f\x1bé😀"),
+        st.sampled_from(
+            "'\"$`\\\n\r\t{}()<>%#!&|;@,/ \u2018\u2019\u201a\u201b\u2028\u202e\x7f\x9b\x1bé😀"
+        ),
         st.characters(exclude_categories=("Cs",), exclude_characters="\0"),
     ),
     min_size=1,
@@ -180,6 +182,14 @@ def test_kilo_finds_one_reference_at_most_the_one_to_the_key(wanted: Wanted) -> 
     # It replaces references in the text of its file before it reads it.
     assert text.count("{env:") == (wanted.key is None)
     assert "{file:" not in text
+
+
+@pytest.mark.parametrize("character", ["\x1b", "\x7f", "\x9b", "\u202e", "\u2028"])
+@pytest.mark.parametrize("tool", TOOLS)
+def test_nothing_in_a_text_moves_a_cursor_or_turns_the_line(tool: str, character: str) -> None:
+    model = ModelFacts(f"a{character}b")
+    for step in TOOLS[tool].steps(Wanted("http://a", model, model)):
+        assert step.text.replace("\n", "").isprintable(), step.where
 
 
 @given(wanteds())

@@ -79,6 +79,8 @@ async def test_curl_answers_in_every_protocol(
     for answer, end in zip(answers, ends, strict=True):
         assert "hello" in answer
         assert end in answer
+        # Events, no array that ends at once.
+        assert answer.startswith(("data: ", "event: "))
 
 
 async def test_python_programs_print_the_answer(behind: Running, tmp_path: Path) -> None:

@@ -53,6 +53,26 @@ async def test_what_is_unknown_or_not_in_the_plan_becomes_the_first(
     assert texts_of(page) == [each.text for each in TOOLS["claude-code"].steps(wanted)]
 
 
+async def test_model_outside_of_the_plan_is_not_offered(
+    fake: FakeUpstream, start: Starter, log_in: LogIn
+) -> None:
+    text = toml(fake.base_url).replace('models = ["*"]', 'models = ["m-*"]')
+    ann = await log_in(await start(text))
+    page = await ann.get(f"{PATH}?tool=codex&model=c-model&small=c-model")
+    assert 'model = "m-model"' in texts_of(page)[0]
+    assert "c-model" not in page.text
+
+
+async def test_account_without_any_model_is_told_so(
+    fake: FakeUpstream, start: Starter, log_in: LogIn
+) -> None:
+    text = toml(fake.base_url).replace('models = ["*"]', 'models = ["x-*"]')
+    ann = await log_in(await start(text))
+    for path in (PATH, "/dashboard/playground"):
+        page = await ann.get(path)
+        assert (page.status, "There is no model in your plan." in page.text) == (200, True)
+
+
 async def test_htmx_gets_the_settings_alone(gateway: Running, log_in: LogIn) -> None:
     ann = await log_in(gateway)
     page = await ann.get(f"{PATH}?tool=codex", htmx=True)
@@ -95,8 +115,7 @@ async def test_form_that_is_sent_again_makes_no_second_key(gateway: Running, log
     assert again.status == 409
     assert "no second key was made" in again.text
     assert ann.account is not None
-    assert gateway.gateway.state.admission is not None
-    assert len(await gateway.gateway.accounts.list_keys(ann.account.email)) == 1
+    assert len(await gateway.gateway.accounts.list_keys(ann.account.id)) == 1
 
 
 async def test_one_key_too_many_is_told(fake: FakeUpstream, start: Starter, log_in: LogIn) -> None:
