@@ -10,6 +10,7 @@ from glob import escape
 from typing import Any, Final
 
 from kurolproxy.policy.catalog import Model, Plan, matches
+from kurolproxy.storage.records import MOST_PATTERNS
 
 FIELDS: Final = ("label", "models", "requests_per_minute", "daily_tokens", "expires_at")
 PICKED: Final = "pick."
@@ -68,6 +69,11 @@ def read(
 
 def _read_models(found: KeyForm, models: Sequence[Model], gettext: Callable[[str], str]) -> None:
     patterns = [each for each in _BETWEEN_PATTERNS.split(found.typed["models"]) if each]
+    if len(patterns) > MOST_PATTERNS:
+        # Before any is looked for: thousands of them would hold up everybody's calls.
+        text = gettext("A key can have at most %(most)d patterns.")
+        found.wrong["models"] = text % {"most": MOST_PATTERNS}
+        return
     lost = [each for each in patterns if not any(matches((each,), model.id) for model in models)]
     if lost:
         text = gettext("No model of your plan is called like this: %(patterns)s.")

@@ -14,6 +14,7 @@ from kurolproxy.storage.records import (
     LARGEST_LIMIT,
     MAX_EMAIL_CHARS,
     MAX_TEXT_CHARS,
+    MOST_PATTERNS,
     TEXT_PATTERN,
     WORD_PATTERN,
 )
@@ -74,7 +75,7 @@ Patterns = Annotated[
     tuple[Annotated[str, Meta(pattern=WORD_PATTERN, max_length=MAX_TEXT_CHARS)], ...],
     Meta(
         min_length=1,
-        max_length=100,
+        max_length=MOST_PATTERNS,
         description="Patterns of model ids that the plan is narrowed to; `*` is anything.",
         examples=[["gpt-*"]],
     ),

@@ -36,6 +36,8 @@ WORD_PATTERN: Final = f"^[^{_UNSEEN}{_SPACES}]+$"
 EMAIL_PATTERN: Final = f"^[^{_UNSEEN}{_SPACES}@]+@[^{_UNSEEN}{_SPACES}@]+$"
 LARGEST_LIMIT: Final = 10**15
 """Of the limits that a key narrows."""
+MOST_PATTERNS: Final = 100
+"""Of models, of one key: each call looks through them."""
 
 _SHORTEST_SECRET_CHARS = 20
 _PREFIX_CHARS = 12
@@ -196,11 +198,14 @@ def checked_patterns(models: Iterable[str] | None) -> tuple[str, ...] | None:
     """Return the patterns of models that a key is narrowed to.
 
     Raises:
-        Invalid: there is none, or an empty one.
+        Invalid: there is none, or an empty one, or too many.
     """
     if models is None:
         return None
     patterns = tuple(checked_text(pattern, "pattern of models", "models") for pattern in models)
+    if len(patterns) > MOST_PATTERNS:
+        message = f"a key can be narrowed to at most {MOST_PATTERNS} patterns of models"
+        raise Invalid(message, field="models")
     if not patterns or "" in patterns:
         message = "a key must be narrowed to at least one pattern of models"
         raise Invalid(message, field="models")

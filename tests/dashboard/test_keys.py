@@ -184,6 +184,7 @@ WRONG = [
     ("daily_tokens", "1.5", "whole number"),
     ("models", "gpt-*", "No model of your plan is called like this: gpt-*"),
     ("models", "C-MODEL", "No model of your plan"),
+    ("models", " ".join(["?"] * 101), "at most 100 patterns"),
     ("expires_at", "tomorrow", "no date"),
     ("expires_at", "2001-01-01", "expired already"),
     ("expires_at", "9999-12-31T23:59:59-20:00", "year 9999"),

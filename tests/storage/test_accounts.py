@@ -252,6 +252,7 @@ async def test_limit_of_keys_holds_for_those_made_at_once(people: People) -> Non
         {"models": []},
         {"models": ["gpt-*", ""]},
         {"models": ["a\nb"]},
+        {"models": ["m"] * 101},
         {"requests_per_minute": 0},
         {"daily_tokens": -1},
         {"daily_tokens": 10**19},
