@@ -125,20 +125,37 @@ async def insert_account(
 async def write_password(
     db: aiosqlite.Connection, account: Account, password_hash: str | None, now: float, actor: str
 ) -> None:
-    """Write another password, in the transaction of the change; all sessions end."""
+    """Write another password, in the transaction of the change; all sessions end.
+
+    So do the links that would set yet another one: whoever has one that went astray is out.
+    """
     sql = "UPDATE accounts SET password_hash = ? WHERE id = ?"
     await db.execute(sql, (password_hash, account.id))
     await end_sessions(db, account.id)
+    await _end_password_links(db, account.id, now)
     await write_audit(db, AuditEntry(now, actor, "account.set-password", account.email, {}))
 
 
-async def write_change(db: aiosqlite.Connection, after: Account) -> None:
+async def _end_password_links(db: aiosqlite.Connection, account_id: int, now: float) -> None:
+    sql = (
+        "UPDATE links SET ended_at = ?"
+        " WHERE account_id = ? AND kind = 'password' AND ended_at IS NULL"
+    )
+    await db.execute(sql, (now, account_id))
+
+
+async def write_change(db: aiosqlite.Connection, after: Account, now: float) -> None:
     """Write what can change of an account, in the transaction of the change.
 
-    Of one that is disabled all sessions end.
+    Of one that is disabled all sessions end, and the links that set a password: enabled
+    again, it has none of before.
+
+    Args:
+        now: unix seconds.
     """
     if not after.active:
         await end_sessions(db, after.id)
+        await _end_password_links(db, after.id, now)
     await db.execute(
         "UPDATE accounts SET plan = ?, name = ?, role = ?, active = ? WHERE id = ?",
         (after.plan, after.name, after.role, int(after.active), after.id),

@@ -246,6 +246,29 @@ async def test_another_password_link_ends_the_one_before(world: World, ann: Acco
     await world.links.find(new)
 
 
+async def test_password_link_ends_with_the_password_that_it_was_made_for(
+    world: World, ann: Account
+) -> None:
+    _, token = await world.links.create("password", who=ann.id)
+    _, login = await world.links.create("login", who=ann.id)
+    await world.store.set_password(ann.id, "chosen by ann")
+    with pytest.raises(NotFound):
+        await world.links.set_password(token, "of who found the link")
+    assert await world.store.get_password_hash(ann.id) == "chosen by ann"
+    assert (await world.links.find(login)).kind == "login"
+
+
+async def test_password_link_of_before_is_not_good_again_once_an_account_is_enabled(
+    world: World,
+) -> None:
+    ben = await world.store.create_account("ben@example.org", "team")
+    _, token = await world.links.create("password", who=ben.id)
+    await world.store.disable(ben.id)
+    await world.store.enable(ben.id)
+    with pytest.raises(NotFound):
+        await world.links.find(token)
+
+
 @pytest.mark.parametrize("what", ["disable", "delete"])
 async def test_link_ends_with_its_account(world: World, ann: Account, what: str) -> None:
     await world.store.create_account("bob@example.org", "team", role="admin")
