@@ -49,6 +49,7 @@ class SessionTable:
 
     def __init__(self) -> None:
         self._sessions: dict[bytes, Session] = {}
+        self._of_account: dict[int, set[bytes]] = {}
         self._used: set[bytes] = set()
         self._watchers: dict[bytes, set[Callable[[], None]]] = {}
 
@@ -62,7 +63,7 @@ class SessionTable:
 
     def of(self, account_id: int) -> list[Session]:
         """Return the sessions of an account, the latest used first."""
-        found = [each for each in self._sessions.values() if each.account_id == account_id]
+        found = [self._sessions[each] for each in self._of_account.get(account_id, ())]
         return sorted(found, key=lambda each: each.seen_at, reverse=True)
 
     def all(self) -> Iterator[Session]:
@@ -72,6 +73,7 @@ class SessionTable:
     def put(self, session: Session) -> None:
         """Add a session, or replace it."""
         self._sessions[session.digest] = session
+        self._of_account.setdefault(session.account_id, set()).add(session.digest)
 
     def seen(self, session: Session, unix_now: float) -> Session:
         """Write down that a session was used; return it as it is now."""
@@ -97,7 +99,11 @@ class SessionTable:
 
     def remove(self, session: Session) -> None:
         """Forget a session, and tell who watches it."""
-        self._sessions.pop(session.digest, None)
+        if self._sessions.pop(session.digest, None) is not None:
+            siblings = self._of_account[session.account_id]
+            siblings.discard(session.digest)
+            if not siblings:
+                del self._of_account[session.account_id]
         self._used.discard(session.digest)
         for tell in self._watchers.pop(session.digest, ()):
             tell()

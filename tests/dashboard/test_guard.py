@@ -333,6 +333,7 @@ async def test_origin_has_to_be_one_of_the_public_urls(secure: Running, log_in: 
         ("null", 403),
         # Over https the address that was called does not vouch for itself.
         (secure.base_url, 403),
+        ("http://127.0.0.1", 403),
         (URL, 303),
         ("https://other.example.org", 303),
     ]:
