@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Any, ClassVar
@@ -42,6 +43,7 @@ from kurolproxy.server.log import printable
 from kurolproxy.server.peer import client_address, names_us
 from kurolproxy.server.reply import Headers, Written, whole
 from kurolproxy.server.state import State
+from kurolproxy.storage.links import LINK_PATH
 
 Handler = Callable[[BaseRequest], Awaitable[StreamResponse]]
 
@@ -53,6 +55,7 @@ PAGES = ("/dashboard", "/docs")
 """How the paths begin that are for browsers."""
 _MANAGED = "/api/v1"
 _SHOWN = 200
+_LINK = re.compile(re.escape(LINK_PATH), re.IGNORECASE)
 # Of requests that never came to a handler, by the status of the answer.
 _MALFORMED = {400: "bad_request", 431: "headers_too_large", 500: "internal"}
 
@@ -383,8 +386,13 @@ def family_of(request: BaseRequest, path: str) -> ProtocolName:
 
 
 def _shown(path: str) -> str:
-    """Return a path as a text or a log may hold it."""
-    return printable(path, _SHOWN) or ""
+    """Return a path as a text or a log may hold it: without the token of a link.
+
+    The pages log their routes; what comes here never got to them, for its host or for a slash
+    too many, and the link is still good.
+    """
+    found = _LINK.search(path)
+    return printable(path if found is None else f"{path[: found.end()]}…", _SHOWN) or ""
 
 
 def _unknown(path: str) -> RouteNotFound:

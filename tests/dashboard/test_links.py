@@ -246,3 +246,16 @@ async def test_no_token_of_a_link_comes_into_the_log_or_the_record(
         assert token not in lines
         assert token not in trail
         assert PASSWORD not in lines
+
+
+@pytest.mark.parametrize("host", ["llm.example.org", "10.0.0.7"])
+@pytest.mark.parametrize("begin", ["/dashboard", "//dashboard", "/v1/dashboard", "/Dashboard"])
+async def test_no_token_of_a_link_comes_into_the_log_by_another_host_or_path(
+    fake: FakeUpstream, start: Starter, anonymous: Anonymous, host: str, begin: str
+) -> None:
+    served = await start(toml(fake.base_url, server='allowed_hosts = ["llm.example.org"]'))
+    path = (await link(served, "setup")).replace("/dashboard", begin)
+    await anonymous(served).get(path, host=host)
+    lines = served.lines()
+    assert f"{begin}/link/" in lines
+    assert path.rpartition("/")[2] not in lines
