@@ -259,7 +259,7 @@ class Gateway:
             self.state,
             Router(desk_of(supplies), ROUTES, self._around.translations).dispatch,
             management_of(supplies).dispatch,
-            lambda: document_of(self.config),
+            lambda: document_of(supplies),
         )
         await self._listen(stack, routes)
         read = self._around.read

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import ip_address
 from typing import Any
@@ -25,7 +25,7 @@ from kurolproxy.server.inside import call_as
 from kurolproxy.server.lag import LoopLag
 from kurolproxy.server.manage import Management
 from kurolproxy.server.manage_operations import Desk as ManagementDesk
-from kurolproxy.server.openapi import document
+from kurolproxy.server.openapi import Documents
 from kurolproxy.server.operation import system_facts, upstream_facts
 from kurolproxy.server.peer import client_address
 from kurolproxy.server.state import State
@@ -48,6 +48,7 @@ class Supplies:
         lag: of the event loop.
         reload: returns what reads the configuration again; None: there is no file.
         last_reload: what the last reload answered, and ``at``; None: there was none.
+        documents: what ``/openapi.json`` is.
     """
 
     state: State
@@ -65,6 +66,7 @@ class Supplies:
     lag: LoopLag
     reload: Callable[[], Reload | None]
     last_reload: Callable[[], Mapping[str, Any] | None]
+    documents: Documents = field(default_factory=lambda: Documents(__version__))
 
 
 def desk_of(supplies: Supplies) -> Desk:
@@ -92,7 +94,7 @@ def desk_of(supplies: Supplies) -> Desk:
         address_of=lambda request: client_address(request, state.setup.settings.trusted_proxies),
         status=supplies.status,
         operation=operation_of(supplies),
-        openapi=lambda: document_of(supplies.config()),
+        openapi=lambda: document_of(supplies),
         book=lambda *page: _book(state, *page),
         version=__version__,
     )
@@ -145,10 +147,10 @@ def management_of(supplies: Supplies) -> Management:
     return Management(state, desk, supplies.keys)
 
 
-def document_of(config: Config) -> dict[str, Any]:
+def document_of(supplies: Supplies) -> dict[str, Any]:
     """Return the OpenAPI document of a gateway."""
-    server = config.server
-    return document(public_url=_given_url(config), version=__version__, contact=server.contact)
+    config = supplies.config()
+    return supplies.documents.of(_given_url(config), config.server.contact)
 
 
 def site_of(config: Config, addresses: Sequence[Address]) -> Site:

@@ -40,6 +40,25 @@ _PARAMS: Final[dict[str, tuple[Any, str]]] = {
 }
 
 
+class Documents:
+    """The document, made once and remembered until what it says of the operator changes.
+
+    To make it takes 10 ms, and anybody may ask for it.
+    """
+
+    def __init__(self, version: str) -> None:
+        self._version = version
+        self._about = ("", "")
+        self._known: Schema | None = None
+
+    def of(self, public_url: str, contact: str) -> Schema:
+        """Return it as ``document`` does; it is shared, and not to be changed."""
+        if self._known is None or self._about != (public_url, contact):
+            self._about = (public_url, contact)
+            self._known = document(public_url=public_url, version=self._version, contact=contact)
+        return self._known
+
+
 def document(*, public_url: str, version: str, contact: str = "") -> Schema:
     """Return the document.
 

@@ -17,7 +17,7 @@ from referencing.jsonschema import DRAFT202012
 from kurolproxy import errors
 from kurolproxy.errors import GatewayError
 from kurolproxy.server.manage_operations import OPERATIONS, PREFIX, Operation
-from kurolproxy.server.openapi import document
+from kurolproxy.server.openapi import Documents, document
 from kurolproxy.server.openapi_errors import ADVICE
 from tests.conftest import Running, Starter, toml
 from tests.fakes.answers import chat_answer
@@ -129,6 +129,16 @@ def test_only_probes_need_no_key(name: str) -> None:
 def test_who_gets_the_document_can_do_with_it_what_he_likes() -> None:
     document(public_url="", version="1")["paths"].clear()
     assert document(public_url="", version="1")["paths"]
+
+
+def test_document_is_made_anew_when_the_operators_url_changes() -> None:
+    documents = Documents("1")
+    first = documents.of("https://a.example.org", "ops")
+    assert documents.of("https://a.example.org", "ops") is first
+    assert documents.of("https://b.example.org", "ops")["servers"] == (
+        [{"url": "https://b.example.org"}]
+    )
+    assert "staff" in documents.of("https://b.example.org", "staff")["info"]["description"]
 
 
 # --- as it is served ----------------------------------------------------------------------
