@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -14,8 +15,10 @@ import pytest
 from kurolproxy.dashboard.guard import csrf_of
 from kurolproxy.demo.vendor import DemoVendor
 from kurolproxy.policy.keys import SESSION_KEY_ID
-from tests.conftest import Running, Starter
+from tests.conftest import Running, Starter, soon
 from tests.dashboard.conftest import Browser, LogIn
+from tests.fakes.answers import chat_answer
+from tests.fakes.upstream import FakeUpstream
 
 MESSAGES = [{"role": "user", "content": "Hello there"}]
 _CONFIG = """
@@ -122,7 +125,10 @@ async def demo(start: Starter) -> AsyncIterator[Running]:
 
 
 async def call(
-    browser: Browser, target: str, body: dict[str, Any] | bytes, **headers: str
+    browser: Browser,
+    target: str,
+    body: dict[str, Any] | bytes | AsyncIterator[bytes],
+    **headers: str,
 ) -> Answer:
     """Send what the script of the page sends."""
     given = {
@@ -133,7 +139,7 @@ async def call(
         **{name.replace("_", "-"): value for name, value in headers.items()},
     }
     url = f"{browser.base_url}/dashboard/playground/call?endpoint={quote(target, safe='')}"
-    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    data = json.dumps(body).encode() if isinstance(body, dict) else body
     async with browser.session.post(url, data=data, headers=given) as answer:
         return Answer(answer.status, await answer.text(), answer.headers)
 
@@ -264,6 +270,47 @@ async def test_account_that_was_disabled_calls_nothing(demo: Running, log_in: Lo
     assert ann.account is not None
     await demo.gateway.accounts.disable(ann.account.email)
     assert (await call(ann, CHAT.whole, CHAT.body)).status == 401
+
+
+async def test_call_that_waits_for_its_answer_ends_with_its_session_and_no_other(
+    fake: FakeUpstream, gateway: Running, log_in: LogIn
+) -> None:
+    ann, ben = await log_in(gateway), await log_in(gateway, "ben@example.org")
+    assert ann.account is not None
+    gate = fake.hold_each(chat_answer())
+    body = {"model": "c-model", "messages": MESSAGES}
+    of_ann = asyncio.create_task(call(ann, CHAT.whole, body))
+    of_ben = asyncio.create_task(call(ben, CHAT.whole, body))
+    await fake.received(2)
+    await gateway.gateway.logins.end_all(ann.account.id)
+    with pytest.raises(aiohttp.ClientError):
+        await asyncio.wait_for(of_ann, 5)
+    gate.set()
+    assert (await of_ben).status == 200
+    assert gateway.gateway.state.admission.reserved == 0
+    assert await gateway.gateway.state.usage.flush()
+    assert [row["status"] for row in await rows_of(gateway, ann.account.id)] == [499]
+
+
+async def test_call_whose_session_ended_while_its_body_came_is_never_made(
+    fake: FakeUpstream, gateway: Running, log_in: LogIn
+) -> None:
+    ann = await log_in(gateway)
+    assert ann.account is not None
+    ended = asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b" "
+        await ended.wait()
+        yield json.dumps({"model": "c-model", "messages": MESSAGES}).encode()
+
+    sent = asyncio.create_task(call(ann, CHAT.whole, body()))
+    await soon(lambda: len(gateway.gateway.state.deadlines) == 1)
+    await gateway.gateway.logins.end_all(ann.account.id)
+    ended.set()
+    with pytest.raises(aiohttp.ClientError):
+        await sent
+    assert fake.requests == []
 
 
 async def test_broken_body_is_an_error_in_the_endpoints_form(demo: Running, log_in: LogIn) -> None:

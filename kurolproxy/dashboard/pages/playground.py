@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+import asyncio
+from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.web import StreamResponse
@@ -35,12 +36,26 @@ async def show(visit: Visit) -> web.Response:
 
 
 async def call(visit: Visit) -> StreamResponse:
-    """Send the body on as a call of the account: it is answered as the endpoint answers."""
-    target = visit.query.get("endpoint", "")
+    """Send the body on as a call of the account: it is answered as the endpoint answers.
+
+    The session stands for a key: when somebody ends it, this call ends with it, be its body
+    still coming or its answer.
+    """
+    target, session, task = visit.query.get("endpoint", ""), visit.session, asyncio.current_task()
+    assert session is not None
+    assert task is not None
+    leave = visit.desk.sessions.watch(session, lambda: _end(task))
     try:
         return await visit.desk.call(visit.request, visit.account, target)
     except RouteNotFound as error:
         raise PageError(404, "missing") from error
+    finally:
+        leave()
+
+
+def _end(call: asyncio.Task[Any]) -> None:
+    # As when the browser goes away: what was answered is charged, the connection is closed.
+    call.cancel()
 
 
 ROUTES: Final = (
