@@ -101,8 +101,7 @@ async def hashed(visit: Visit, password: str) -> str:
 def faults(visit: Visit, error: StoreError | BadPassword) -> dict[str, str]:
     """Return what was wrong with a form, by field; "" is none of them."""
     field = "password" if isinstance(error, BadPassword) else error.field
-    text = str(error)
-    return {field: visit.gettext(text[:1].upper() + text[1:] + ".")}
+    return {field: visit.sentence(error)}
 
 
 async def enter(

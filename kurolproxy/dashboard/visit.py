@@ -132,6 +132,13 @@ class Visit:
         """Return a text in the reader's language."""
         return self._renderer.gettext(text)
 
+    def sentence(self, error: Exception) -> str:
+        """Return what an error says as a sentence, in the reader's language."""
+        text = str(error)
+        # An address at its beginning stays as it is written.
+        first = text[:1] if "@" in text.partition(" ")[0] else text[:1].upper()
+        return self.gettext(f"{first}{text[1:]}.")
+
     def render(
         self, template: str, *, block: str | None = None, status: int = 200, **values: Any
     ) -> web.Response:

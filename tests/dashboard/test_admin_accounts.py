@@ -96,7 +96,7 @@ WRONG = [
     ({"email": "no address", "plan": "small"}, "email", "is not an email address"),
     ({"email": "ROOT@example.org", "plan": "small"}, "email", "already"),
     ({"email": "new@example.org", "plan": "smal"}, "plan", "did you mean 'small'"),
-    ({"email": "new@example.org", "plan": ""}, "plan", "there is no plan"),
+    ({"email": "new@example.org", "plan": ""}, "plan", "There is no plan"),
     ({"email": "new@example.org", "plan": "small", "name": "x" * 201}, "name", "at most 200"),
 ]
 
@@ -110,6 +110,7 @@ async def test_wrong_field_is_told_at_the_field_and_what_was_typed_stays(
         told = re.search(rf'id="f-{field}-hint"[^>]*><strong[^>]*>([^<]+)<', page.text)
         assert told is not None, words
         assert words in html.unescape(told[1])
+        assert told[1].endswith(".")
         assert f'value="{fields["email"]}"' in page.text
         assert '<option value="admin" selected>' in page.text
     known = {each.email for each in await site.gateway.accounts.list_accounts()}
@@ -191,8 +192,8 @@ async def test_plan_and_role_change_from_the_next_request_on(
 
 SENSELESS = [
     ({"plan": "Small"}, "did you mean 'small'"),
-    ({"plan": "small\u200b"}, "there is no plan"),
-    ({"role": "ADMIN"}, "users.change"),
+    ({"plan": "small\u200b"}, "There is no plan"),
+    ({"role": "ADMIN"}, "Users.change"),
     ({"name": "a\x07b"}, "one line"),
 ]
 
@@ -223,7 +224,8 @@ async def test_last_admin_cannot_lock_himself_out(
     at = await account_of(site, "root@example.org")
     page = await root.post(f"{at}/{verb}", fields)
     assert page.status == 409
-    assert "root@example.org is the last active admin" in said(page)
+    why = "root@example.org is the last active admin: make another account an admin first."
+    assert f">{why}<" in said(page)
     assert (await root.get(at)).status == 200
     await log_in(site, "second@example.org", role="admin")
     assert (await root.post(f"{at}/{verb}", fields)).status == 303

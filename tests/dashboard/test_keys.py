@@ -202,7 +202,11 @@ async def test_wrong_value_is_told_at_its_field_and_what_was_typed_stays(
     assert refused.status == 422
     found = re.search(rf'<input id="f-{field}"[^>]*aria-invalid.*?</p>', refused.text, re.DOTALL)
     assert found is not None
-    assert told in html.unescape(found[0])
+    sentence = re.search(r"<strong[^>]*>(.*?)</strong>", found[0], re.DOTALL)
+    assert sentence is not None
+    assert told in html.unescape(sentence[1])
+    assert sentence[1][0].isupper()
+    assert sentence[1].endswith(".")
     assert f'value="{html.escape(value)}"' in refused.text
     if field != "label":
         assert 'value="kept"' in refused.text

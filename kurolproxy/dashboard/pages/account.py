@@ -27,7 +27,7 @@ async def rename(visit: Visit) -> web.Response:
     try:
         await visit.desk.people.call("users.rename", args, visit.own)
     except Invalid as error:
-        return _page(visit, name=name, wrong=str(error))
+        return _page(visit, name=name, wrong=visit.sentence(error))
     return visit.redirect(PATH, said="renamed")
 
 

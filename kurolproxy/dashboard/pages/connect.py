@@ -37,7 +37,7 @@ async def make_key(visit: Visit) -> web.Response:
         text = visit.gettext("An account may have %(most)d keys: revoke one first.")
         return _page(visit, form, status=422, wrong=text % {"most": visit.site.max_keys})
     except StoreError as error:
-        return _page(visit, form, status=422, wrong=str(error))
+        return _page(visit, form, status=422, wrong=visit.sentence(error))
     return _page(visit, form, made=made)
 
 

@@ -50,7 +50,7 @@ async def create(visit: Visit) -> web.Response:
         text = visit.gettext("An account may have %(most)d keys: revoke one first.")
         wish.wrong[""] = text % {"most": visit.site.max_keys}
     except StoreError as error:
-        wish.wrong[error.field if error.field in key_form.FIELDS else ""] = str(error)
+        wish.wrong[error.field if error.field in key_form.FIELDS else ""] = visit.sentence(error)
     else:
         return await _page(visit, KeyForm(), made=made)
     return await _page(visit, wish, status=422)
@@ -112,7 +112,7 @@ async def rename(visit: Visit) -> web.Response:
     try:
         await visit.desk.people.call("keys.rename", args, visit.own)
     except Invalid as error:
-        return await _one(visit, status=422, label=label, wrong=str(error))
+        return await _one(visit, status=422, label=label, wrong=visit.sentence(error))
     return visit.redirect(f"{PATH}/{visit.params['id']}", said="renamed")
 
 

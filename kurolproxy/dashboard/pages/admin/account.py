@@ -70,7 +70,9 @@ async def _tried(visit: Visit, verb: str, typed: dict[str, str], *, said: str) -
     except (Conflict, Invalid) as error:
         field = error.field if error.field in typed else ""
         status = 409 if isinstance(error, Conflict) else 422
-        return await _page(visit, id_, typed=typed, wrong={field: str(error)}, status=status)
+        return await _page(
+            visit, id_, typed=typed, wrong={field: visit.sentence(error)}, status=status
+        )
     return visit.redirect(f"{LIST}/{id_}", said=said)
 
 
@@ -84,7 +86,7 @@ async def delete(visit: Visit) -> web.Response:
     try:
         await visit.desk.people.call("users.delete", {"account_id": id_}, visit.as_admin)
     except Conflict as error:
-        return await _page(visit, id_, wrong={"": str(error)}, status=409)
+        return await _page(visit, id_, wrong={"": visit.sentence(error)}, status=409)
     return visit.redirect(LIST, said="deleted")
 
 
@@ -95,7 +97,7 @@ async def make_link(visit: Visit) -> web.Response:
     try:
         link = await visit.desk.people.call("links.create", args, visit.as_admin)
     except Conflict as error:
-        return await _page(visit, id_, wrong={"": str(error)}, status=409)
+        return await _page(visit, id_, wrong={"": visit.sentence(error)}, status=409)
     return await _page(visit, id_, link=link)
 
 

@@ -80,7 +80,7 @@ async def create(visit: Visit) -> web.Response:
         made = await people.call("users.create", _with_role(typed), visit.as_admin)
     except StoreError as error:
         status = 409 if error.field == "" else 422
-        return await _forms(visit, new=typed, wrong=_wrong(error, _NEW), status=status)
+        return await _forms(visit, new=typed, wrong=_wrong(visit, error, _NEW), status=status)
     args = {"kind": "password", "account_id": made["id"]}
     link = await people.call("links.create", args, visit.as_admin)
     return await show_made(visit, made["id"], link)
@@ -95,7 +95,7 @@ async def invite(visit: Visit) -> web.Response:
     try:
         link = await visit.desk.people.call("links.create", args, visit.as_admin)
     except StoreError as error:
-        wrong = _wrong(error, _INVITE)
+        wrong = _wrong(visit, error, _INVITE)
         return await _forms(visit, invited=typed, invite_wrong=wrong, status=422)
     return await _forms(visit, link=link)
 
@@ -140,9 +140,9 @@ def _with_role(typed: Mapping[str, str]) -> dict[str, Any]:
     return {**typed, "role": _ROLES.get(typed["role"], "user")}
 
 
-def _wrong(error: StoreError, fields: tuple[str, ...]) -> dict[str, str]:
+def _wrong(visit: Visit, error: StoreError, fields: tuple[str, ...]) -> dict[str, str]:
     """Return a refusal at its field, or at none."""
-    return {error.field if error.field in fields else "": str(error)}
+    return {error.field if error.field in fields else "": visit.sentence(error)}
 
 
 def url_of(visit: Visit, link: Mapping[str, Any]) -> str:
