@@ -24,7 +24,8 @@ _REACHABLE = """() => {
     groups.add(each.name);
     return !known;
   }).map((each, place) => {
-    each.dataset.stop = each.type === "radio" ? `radio ${each.name}` : `${place} ${each.outerHTML.slice(0, 90)}`;
+    const own = `${place} ${each.outerHTML.slice(0, 90)}`;
+    each.dataset.stop = each.type === "radio" ? `radio ${each.name}` : own;
     return each.dataset.stop;
   });
 }"""
@@ -37,7 +38,8 @@ _HERE = """() => {
   return {
     name: name ?? here.outerHTML.slice(0, 90),
     outlined: style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0,
-    inSight: box.width > 0 && box.bottom > 0 && box.top < innerHeight && box.right > 0 && box.left < innerWidth,
+    inSight: box.width > 0 && box.bottom > 0 && box.top < innerHeight
+      && box.right > 0 && box.left < innerWidth,
   };
 }"""
 

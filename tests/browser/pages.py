@@ -55,7 +55,6 @@ async def furnish(site: Site, *, hostile: bool = False) -> Examples:
     paths = {
         "/dashboard/link/{token}": f"/dashboard/link/{link}",
         "/dashboard/keys/{id}": f"/dashboard/keys/{key.id}",
-        "/dashboard/link/{token}": f"/dashboard/link/{link}",
         "/dashboard/admin/accounts/{id}": f"/dashboard/admin/accounts/{other.id}",
         "/dashboard/admin/requests/{id}": f"/dashboard/admin/requests/req_{admin.id:04d}000101",
     }

@@ -126,7 +126,7 @@ async def shoot(viewer: Viewer, picture: Picture, folder: Path) -> None:
     data = shrunk(await page.screenshot())
     assert len(data) <= _MOST_BYTES, f"{picture.name}: {len(data)} bytes"
     (folder / f"{picture.name}.png").write_bytes(data)
-    print(f"{picture.name}.png {len(data)}")  # noqa: T201  # a program
+    print(f"{picture.name}.png {len(data)}")
 
 
 async def play(page: Page) -> None:

@@ -20,7 +20,7 @@ from kurolproxy.storage.rows import UsageRow
 from kurolproxy.storage.usage import import_rows
 
 VENDOR_KEY = "sk-vendor-credential"
-PASSWORD = "correct horse battery"  # noqa: S105  # of a test
+PASSWORD = "correct horse battery"
 HOSTILE = (
     "<img src=x onerror=alert(1)>",
     '"><script>alert(1)</script>',
@@ -190,7 +190,7 @@ async def _keys(site: Site, account: Account) -> list[dict[str, str]]:
 
 def _rows(account: int, keys: list[str], today: date, days: int) -> Iterator[UsageRow]:
     # Made up, and the same every time: a quiet weekend, the more used model first.
-    chance = random.Random(7)  # noqa: S311  # nothing is kept secret by it
+    chance = random.Random(7)
     for back in range(days, 0, -1):
         day = today - timedelta(days=back)
         for number in range(2 if day.weekday() >= 5 else 7):

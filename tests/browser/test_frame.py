@@ -78,6 +78,32 @@ async def test_part_of_a_page_that_is_refused_is_told_and_not_put_into_the_page(
     assert viewer.page.url.endswith("/dashboard/keys")
 
 
+async def test_form_with_what_is_wrong_about_it_is_put_into_the_page(
+    site: Site, view: View
+) -> None:
+    viewer = await view(site, "ann@example.org")
+    viewer.expect("status of 422")
+    await viewer.to("/dashboard/keys")
+    await viewer.page.route(
+        "**/made-up", lambda route: route.fulfill(status=422, body="<p>Choose a plan.</p>")
+    )
+    await viewer.page.evaluate("htmx.ajax('POST', '/dashboard/made-up', {target: 'main'})")
+    await viewer.page.locator("main").get_by_text("Choose a plan.").wait_for()
+
+
+async def test_way_back_leads_through_what_was_chosen(site: Site, view: View) -> None:
+    viewer = await view(site, "ann@example.org")
+    page = viewer.page
+    await viewer.to("/dashboard/connect?tool=codex&model=demo-echo")
+    await page.get_by_label("Model", exact=True).select_option("demo-slow")
+    await page.wait_for_url("**model=demo-slow*")
+    await page.locator("pre").filter(has_text="demo-slow").first.wait_for()
+    await page.go_back()
+    await page.wait_for_url("**model=demo-echo*")
+    await page.locator("pre").filter(has_text="demo-echo").first.wait_for()
+    assert await page.get_by_label("Model", exact=True).input_value() == "demo-echo"
+
+
 async def test_session_that_ended_leads_a_part_of_a_page_to_the_login(
     site: Site, view: View
 ) -> None:
