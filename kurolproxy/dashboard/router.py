@@ -121,6 +121,8 @@ class Router:
         self._recognise(visit, route)
         if request.method == "POST":
             await self._check_sender(visit, route)
+            # The form may have taken seconds: who was an admin need not be one any more.
+            self._recognise(visit, route)
         return await route.page(visit)
 
     def _static(self, visit: Visit, path: str) -> StreamResponse:
@@ -151,6 +153,7 @@ class Router:
         """
         desk = self._desk
         unix = desk.times.unix()
+        visit.leave()
         session = desk.sessions.find(visit.token, unix) if visit.token else None
         account = desk.keys.account(session.account_id) if session is not None else None
         if session is not None and account is not None and account.active:

@@ -59,6 +59,10 @@ class Visit:
         self.session = session
         self._account = account
 
+    def leave(self) -> None:
+        """Take note that nobody is."""
+        self.session = self._account = None
+
     @property
     def known(self) -> bool:
         """Whether somebody is logged in."""
