@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
-from datetime import date
 from functools import partial
 from gettext import NullTranslations
 from typing import Any
@@ -48,6 +47,7 @@ from kurolproxy.server.memory import MemoryWatch, Resident
 from kurolproxy.server.notify import Notifier
 from kurolproxy.server.routes import MetricsRoutes, Routes, malformed
 from kurolproxy.server.state import Clock, State
+from kurolproxy.server.troubles import Troubles
 from kurolproxy.storage.accounts import AccountStore
 from kurolproxy.storage.database import Database
 from kurolproxy.storage.errors import StorageError
@@ -121,6 +121,7 @@ class Gateway:
     passwords: Passwords
     _people: People
     feeds: Feeds
+    _troubles: Troubles
 
     def __init__(
         self,
@@ -144,7 +145,6 @@ class Gateway:
         self._clock = clock or Clock()
         self._closing = AsyncExitStack()
         self._lag = LoopLag(SWEEP_S)
-        self._told_days: tuple[date, ...] = ()
 
     async def start(self) -> None:
         """Open the state directory and the database, and serve.
@@ -195,7 +195,7 @@ class Gateway:
         self.feeds.close()
         ended = await drain(self.state, self._listener, patience, self._hurry)
         if ended:
-            self.state.log.event(self._clock.unix(), "calls_ended", calls=ended)
+            self._troubles.tell("calls_ended", calls=ended)
 
     @property
     def public_url(self) -> str:
@@ -242,12 +242,11 @@ class Gateway:
         resident = Resident()
         stack.callback(resident.close)
         self.state = self._state(admission, usage, upstream, resident)
-        self._tell_missing_plans(keys)
+        self._troubles.missing_plans(keys.all(), config.catalog.plans)
         if mended:
-            self.state.log.event(self._clock.unix(), "state_made_private", files=mended)
+            self._troubles.tell("state_made_private", files=mended)
         if ignored:
-            days = ", ".join(map(str, ignored))
-            self.state.log.event(self._clock.unix(), "ledger_has_later_days", ignored=days)
+            self._troubles.tell("ledger_has_later_days", ignored=", ".join(map(str, ignored)))
         register(self.state, self._lag)
         self.state.deadlines.start()
         stack.callback(self.state.log.close)
@@ -418,15 +417,16 @@ class Gateway:
         config = self.config
         limits = config.limits
         log = RequestLog(config.log.requests, config.log.format, self._log_fd)
+        self._troubles = troubles = Troubles(log, self._clock, admission)
         deadlines = Deadlines()
         deadlines.each_sweep(log.flush)
         deadlines.each_sweep(upstream.sweep)
         deadlines.each_sweep(self._lag.tick)
-        deadlines.each_sweep(self._tell_ignored_days)
+        deadlines.each_sweep(troubles.ignored_days)
         deadlines.each_sweep(self._around.notifier.tick)
-        memory = MemoryWatch(self._around.memory_limit, resident, self._tell_memory)
+        memory = MemoryWatch(self._around.memory_limit, resident, troubles.memory)
         deadlines.each_sweep(memory.look)
-        descriptors = Descriptors(descriptor_limit(), self._make_room, self._tell_descriptors)
+        descriptors = Descriptors(descriptor_limit(), self._make_room, troubles.descriptors)
         deadlines.each_sweep(descriptors.look)
         return State(
             setup=setup_of(config),
@@ -446,39 +446,9 @@ class Gateway:
             started_unix=self._clock.unix(),
         )
 
-    def _tell_missing_plans(self, keys: KeyTable) -> None:
-        """Log each plan that accounts have and the file has not: their calls get a 403."""
-        lost: dict[str, set[int]] = {}
-        for _, account in keys.all():
-            if account.active and account.plan not in self.config.catalog.plans:
-                lost.setdefault(account.plan, set()).add(account.id)
-        for plan, accounts in lost.items():
-            self.state.log.event(
-                self._clock.unix(), "plan_missing", plan=plan, accounts=len(accounts)
-            )
-
-    def _tell_memory(self, resident: int, limit: int) -> None:
-        """Log that calls are refused."""
-        now = self._clock.unix()
-        self.state.log.event(now, "memory_short", resident_bytes=resident, limit_bytes=limit)
-
     def _make_room(self) -> None:
         if self._listener is not None:
             self._listener.close_idle()
-
-    def _tell_descriptors(self, limit: int) -> None:
-        """Log that calls are refused."""
-        self.state.log.event(self._clock.unix(), "descriptors_short", limit=limit)
-
-    def _tell_ignored_days(self, _: float) -> None:
-        """Log a day that a wrong clock brought, once it is found out."""
-        ignored = self.state.admission.ignored_days
-        if ignored is self._told_days:
-            return
-        for day in ignored:
-            if day not in self._told_days:
-                self.state.log.event(self._clock.unix(), "clock_was_wrong", ignored=day.isoformat())
-        self._told_days = ignored
 
     # --- listeners ----------------------------------------------------------------
 
