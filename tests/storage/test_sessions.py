@@ -210,6 +210,13 @@ async def test_session_ends_by_itself(
     assert ((await world.restarted()).find(token, world.now) is None) is over
 
 
+async def test_what_ended_while_nobody_served_is_not_kept(world: World, ann: Account) -> None:
+    await world.store.create(ann.id)
+    world.now += IDLE_S
+    assert len(await world.restarted()) == 0
+    assert not await world.database.read("SELECT 1 FROM sessions")
+
+
 async def test_what_ended_by_itself_is_cleared_away(world: World, ann: Account) -> None:
     old, _ = await world.store.create(ann.id)
     world.now += IDLE_S
