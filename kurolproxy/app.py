@@ -275,7 +275,9 @@ class Gateway:
         # Each viewer holds a descriptor, and calls need theirs.
         limit = descriptor_limit()
         most = MOST_VIEWERS if limit is None else min(MOST_VIEWERS, limit // 4)
-        return Feeds(updates, self.sessions, most=most)
+        return Feeds(
+            updates, self.sessions, most=most, enabled=lambda: self.config.dashboard.enabled
+        )
 
     async def _open_sessions(self, stack: AsyncExitStack) -> None:
         """Know who was logged in before, and write down now and then who still is."""

@@ -242,8 +242,11 @@ class _Allowed:
     keys: KeyTable
     sessions: SessionTable
     unix: Callable[[], float]
+    enabled: Callable[[], bool]
 
     def __call__(self, viewer: Viewer) -> bool:
+        if not self.enabled():
+            return False
         session = self.sessions.find(viewer.token, self.unix())
         if session is None or session.account_id != viewer.account_id:
             return False
@@ -261,6 +264,7 @@ class Feeds:
 
     Args:
         most: viewers of all accounts together.
+        enabled: whether the dashboard is served; a reload may switch it off.
 
     Attributes:
         sweep_s: seconds between two sweeps; tests take less.
@@ -273,11 +277,12 @@ class Feeds:
         *,
         most: int = MOST_VIEWERS,
         most_of_account: int = _MOST_OF_ACCOUNT,
+        enabled: Callable[[], bool] = lambda: True,
     ) -> None:
         self.updates = updates
         self.sweep_s = SWEEP_S
         self._sessions = sessions
-        self._allowed = _Allowed(updates.keys, sessions, updates.unix)
+        self._allowed = _Allowed(updates.keys, sessions, updates.unix, enabled)
         self._most = most
         self._most_of_account = most_of_account
         self._feeds: dict[int | None, Feed] = {}

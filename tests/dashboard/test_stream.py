@@ -384,6 +384,12 @@ async def _delete(running: Running, browser: Browser) -> None:
     await running.gateway.accounts.delete(browser.account.email)
 
 
+async def _switch_off(running: Running, _: Browser) -> None:
+    # What a reload does.
+    config = running.gateway.config
+    running.gateway.config = replace(config, dashboard=replace(config.dashboard, enabled=False))
+
+
 async def another_admin(running: Running) -> None:
     """See to it that an admin may go."""
     await running.gateway.accounts.create_account("another@example.org", "default", role="admin")
@@ -395,6 +401,7 @@ ENDS: list[tuple[str, Callable[[Running, Browser], Awaitable[None]], str]] = [
     ("disabled", _disable, OWN),
     ("deleted", _delete, OWN),
     ("demoted", _demote, ALL),
+    ("switched off", _switch_off, OWN),
 ]
 
 
@@ -413,7 +420,7 @@ async def test_stream_ends_when_its_viewer_may_not_look_any_more(
         await heard.until(lambda: bool(heard.updates))
         await end(gateway, browser)
         await heard.until(lambda: heard.ended)
-    assert (await browser.get(f"{path}.json")).status in (303, 403)
+    assert (await browser.get(f"{path}.json")).status in (303, 403, 404)
 
 
 def test_feeds_are_swept_and_give_signs_of_life_often_enough() -> None:
