@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from tests.browser.conftest import View
-from tests.browser.looking import violations
+from tests.browser.looking import overflow, violations
 from tests.browser.sites import HOSTILE, PASSWORD, Site
 
 
@@ -92,6 +92,28 @@ async def test_names_stay_text_wherever_they_stand(site: Site, view: View, name:
     await owner.page.get_by_role("rowheader", name="demo-echo").wait_for()
     assert name in await owner.page.inner_text("main")
     assert await owner.page.locator("img, [onerror]").count() == 0
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+async def test_names_as_long_as_they_may_be_fit_into_the_window(
+    site: Site, view: View, width: int
+) -> None:
+    bob = await site.account(f"{'a' * 60}@{'b' * 60}.example.org", role="admin", name="x" * 200)
+    key, _ = await site.gateway.accounts.create_key(bob.email, label="y" * 200)
+    viewer = await view(site, bob.email, width=width)
+    for path in (
+        "/dashboard/",
+        "/dashboard/keys",
+        f"/dashboard/keys/{key.id}",
+        "/dashboard/admin/accounts",
+        f"/dashboard/admin/accounts/{bob.id}",
+    ):
+        await viewer.to(path)
+        assert await overflow(viewer.page) == 0, path
+        # Nor is what stands behind them pushed out of their tables.
+        tables = "[...document.querySelectorAll('.scroll')]"
+        wide = f"{tables}.map((each) => each.scrollWidth - each.clientWidth)"
+        assert max(await viewer.page.evaluate(wide), default=0) <= 0, path
 
 
 def quoted(text: str) -> str:
