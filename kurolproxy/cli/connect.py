@@ -29,7 +29,13 @@ _LIST: Final = "list"
     metavar="KEY",
     help="Written into the texts; otherwise they read $KUROL_API_KEY when they are used.",
 )
-@click.option("--base-url", metavar="URL", help="Of the gateway; otherwise its `public_url`.")
+@click.option(
+    "--base-url",
+    metavar="URL",
+    envvar="KUROL_BASE_URL",
+    show_envvar=True,
+    help="Of the gateway; otherwise its `public_url`.",
+)
 @click.option(
     "--shell",
     type=click.Choice(["bash", "powershell"]),

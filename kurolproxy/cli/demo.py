@@ -263,6 +263,8 @@ Google SDKs:
   export GOOGLE_GEMINI_BASE_URL={url} GEMINI_API_KEY={key}
 This command line, as in `kurolproxy ask {running.models[0]} Hello`:
   export KUROL_BASE_URL={url} KUROL_API_KEY={key}
+Claude Code, Codex, Cline, Roo Code, Kilo, Gemini CLI and others: the page Connect, or
+  kurolproxy connect codex --model {running.models[0]}
 
 When this is a VM, on your own machine first:
   ssh -L {port}:{_HOST}:{port} {_login()}
