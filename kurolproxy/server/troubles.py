@@ -1,4 +1,4 @@
-"""What the log tells the operator by itself: that calls are refused, that a plan or a day is lost."""
+"""What the log tells by itself: that calls are refused, that a plan or a day is lost."""
 
 from __future__ import annotations
 

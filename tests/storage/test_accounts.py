@@ -110,8 +110,10 @@ async def test_email_has_one_account_in_whatever_spelling(people: People, email:
         "a\x00@b",
         "x@" + "y" * 300,
         "a@b@c",
-    ]
-    + ["a\u00a0b@c", "a\u200bb@c", "a\u202eb@c"],
+        "a\u00a0b@c",
+        "a\u200bb@c",
+        "a\u202eb@c",
+    ],
 )
 async def test_what_is_no_email_is_refused(people: People, email: str) -> None:
     with pytest.raises(Invalid, match="not an email"):
