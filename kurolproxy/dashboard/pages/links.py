@@ -6,6 +6,7 @@ To look at a link changes nothing: programs that read mails look at every one.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Final
 
 from aiohttp import web
@@ -15,7 +16,7 @@ from kurolproxy.dashboard.router import Route
 from kurolproxy.dashboard.visit import Visit
 from kurolproxy.policy.keys import Account
 from kurolproxy.storage.changes import NewAccount
-from kurolproxy.storage.errors import Invalid, NotFound, StoreError
+from kurolproxy.storage.errors import Conflict, Invalid, NotFound, StoreError
 from kurolproxy.storage.links import LINK_PATH, Link, LinkKind
 from kurolproxy.storage.passwords import BadPassword, check_password
 from kurolproxy.storage.records import checked_email, checked_text
@@ -78,6 +79,11 @@ async def _make_account(visit: Visit, link: Link) -> Account:
         raise Invalid("the configuration has no plan: add a [[plans]] table, then reload")
     if new.plan not in plans:
         raise Invalid("there is no such plan any more", field="plan")
+    # What costs nothing is looked at first: the link stays good, and is tried as often as
+    # somebody likes.
+    with suppress(NotFound):
+        await visit.desk.accounts.get_account(new.email)
+        raise Conflict("there is an account with this email already", field="email")
     password_hash = await entering.hashed(visit, password)
     wanted = NewAccount(new.email, new.plan, new.name, link.role, password_hash)
     return await visit.desk.accounts.links.make_account(visit.params["token"], wanted)
