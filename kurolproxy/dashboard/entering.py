@@ -68,7 +68,7 @@ async def proven(visit: Visit, who: Who, name: str, password: str) -> str | None
     try:
         # One read and one look, also for an account that does not exist.
         hashed = await _hash_of(visit, who)
-        right = await desk.passwords.matches(hashed, password)
+        right = await desk.passwords.matches(hashed, password, address=address)
     except PasswordsBusy as error:
         desk.attempts.forgive(address, name)
         raise PageError(503, "busy", retry_after_s=_BUSY_S) from error
@@ -93,7 +93,8 @@ async def hashed(visit: Visit, password: str) -> str:
         PageError: too many people log in now.
     """
     try:
-        return await visit.desk.passwords.hash(password)
+        address = visit.desk.address_of(visit.request)
+        return await visit.desk.passwords.hash(password, address=address)
     except PasswordsBusy as error:
         raise PageError(503, "busy", retry_after_s=_BUSY_S) from error
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
+
+from kurolproxy.policy.damping import neighbourhood
 
 T = TypeVar("T")
 
@@ -21,6 +24,8 @@ _LONGEST_PASSWORD: Final = 1_024
 _LANES: Final = 1
 _AT_ONCE: Final = 2
 _MOST_WAITING: Final = 16
+# Half: whoever has an account, or a link, may have passwords looked at without an end.
+_MOST_OF_ONE: Final = (_AT_ONCE + _MOST_WAITING) // 2
 
 
 class BadPassword(ValueError):
@@ -59,7 +64,7 @@ class Passwords:
     """Hashes and checks passwords beside the loop, at most two at a time.
 
     Whoever comes while many wait is turned away: a queue without an end would hold the
-    memory and the patience of everybody.
+    memory and the patience of everybody. One address takes no more than half of the room.
 
     Args:
         hasher: with the parameters that new hashes get; None: ours.
@@ -74,34 +79,39 @@ class Passwords:
         self._nobody = nobodys_hash(self._hasher)
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="passwords")
         self._inside = 0
+        self._of_one: Counter[str] = Counter()
         self.worked = 0
 
     def close(self) -> None:
         """Let go of the threads; who waits is given up."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    async def hash(self, password: str) -> str:
+    async def hash(self, password: str, *, address: str = "") -> str:
         """Return the hash of a new password.
+
+        Args:
+            address: of the client; "": nobody's.
 
         Raises:
             BadPassword: it is too short, too long or cannot be typed.
-            PasswordsBusy: too many wait.
+            PasswordsBusy: too many wait, or too many of this address.
         """
         check_password(password)
-        return await self._work(lambda: self._hasher.hash(password))
+        return await self._work(lambda: self._hasher.hash(password), address)
 
-    async def matches(self, hashed: str | None, password: str) -> bool:
+    async def matches(self, hashed: str | None, password: str, *, address: str = "") -> bool:
         """Return whether a password is the one that was hashed.
 
         Args:
             hashed: None: the account does not exist, or has none; that takes as long.
+            address: of the client; "": nobody's.
 
         Raises:
-            PasswordsBusy: too many wait.
+            PasswordsBusy: too many wait, or too many of this address.
         """
         # What could never have been set is as wrong as any other, and costs no more.
         given = password[:_LONGEST_PASSWORD].encode("utf-8", "surrogatepass")
-        found = await self._work(lambda: self._verify(hashed or self._nobody, given))
+        found = await self._work(lambda: self._verify(hashed or self._nobody, given), address)
         return found and hashed is not None and len(password) <= _LONGEST_PASSWORD
 
     def outdated(self, hashed: str) -> bool:
@@ -114,15 +124,22 @@ class Passwords:
         except (VerificationError, InvalidHashError):
             return False
 
-    async def _work(self, work: Callable[[], T]) -> T:
+    async def _work(self, work: Callable[[], T], address: str) -> T:
+        where = neighbourhood(address)
         if self._inside >= _AT_ONCE + _MOST_WAITING:
             raise PasswordsBusy
+        if where and self._of_one[where] >= _MOST_OF_ONE:
+            raise PasswordsBusy
         self._inside += 1
+        self._of_one[where] += 1
         try:
             self.worked += 1
             return await asyncio.get_running_loop().run_in_executor(self._pool, work)
         finally:
             self._inside -= 1
+            self._of_one[where] -= 1
+            if not self._of_one[where]:
+                del self._of_one[where]
 
 
 def nobodys_hash(hasher: PasswordHasher) -> str:

@@ -383,8 +383,8 @@ async def test_too_many_who_log_in_at_once_are_told_to_come_back(
         asyncio.create_task(log_in_by_password(browser, f"{n}@example.org", "wrong-one"))
         for n in range(40)
     ]
-    # Two are looked at, sixteen wait.
-    await soon(lambda: sum(each.done() for each in tasks) == 40 - 18, within_s=30)
+    # Two are looked at, seven wait: half of all that may, for they are of one address.
+    await soon(lambda: sum(each.done() for each in tasks) == 40 - 9, within_s=30)
     for task in tasks:
         if task.done():
             assert task.result().status == 503
@@ -392,7 +392,7 @@ async def test_too_many_who_log_in_at_once_are_told_to_come_back(
             assert "Busy" in task.result().text
     hasher.go.set()
     pages = await asyncio.gather(*tasks)
-    assert sorted(page.status for page in pages) == [422] * 18 + [503] * 22
+    assert sorted(page.status for page in pages) == [422] * 9 + [503] * 31
 
 
 async def test_loop_goes_on_while_passwords_are_hashed(

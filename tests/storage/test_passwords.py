@@ -101,6 +101,22 @@ async def test_two_are_hashed_at_once_some_wait_and_the_rest_is_turned_away() ->
     passwords.close()
 
 
+@pytest.mark.parametrize("others", ["203.0.113.8", "2001:db8:0:1::1"])
+async def test_one_address_leaves_half_of_the_room_to_others(others: str) -> None:
+    slow = Slow()
+    passwords = Passwords(slow)
+    mine = [f"2001:db8::{number}" for number in range(18)]
+    tasks = [asyncio.create_task(passwords.hash(RIGHT, address=each)) for each in mine]
+    tasks += [asyncio.create_task(passwords.hash(RIGHT, address=others)) for _ in range(9)]
+    await asyncio.sleep(0.05)
+    assert [each.done() for each in tasks] == [False] * 9 + [True] * 9 + [False] * 9
+    slow.go.set()
+    found = await asyncio.gather(*tasks, return_exceptions=True)
+    assert sum(isinstance(each, PasswordsBusy) for each in found) == 9
+    assert await passwords.hash(RIGHT, address=mine[0])
+    passwords.close()
+
+
 async def test_who_goes_away_leaves_room_for_others() -> None:
     slow = Slow()
     passwords = Passwords(slow)
