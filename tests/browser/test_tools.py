@@ -119,6 +119,19 @@ async def test_error_is_told_in_words(endpoint: str, site: Site, view: View) -> 
     assert "upstream" in (await page.locator("#error").inner_text()).lower()
 
 
+async def test_session_that_ended_is_told_in_words(site: Site, view: View) -> None:
+    viewer = await view(site, ANN)
+    viewer.expect("status of 401")
+    page = viewer.page
+    await viewer.to("/dashboard/playground?model=demo-echo")
+    for each in list(site.gateway.sessions.all()):
+        site.gateway.sessions.remove(each)
+    await ask(page, "Hello")
+    await expect(page.locator("#status")).to_have_text("401")
+    await expect(page.locator("#error")).to_contain_text("Your session has ended")
+    await expect(page.locator("#raw")).to_be_empty()
+
+
 async def test_settings_follow_the_choice_and_tick_when_the_tool_calls(
     site: Site, view: View
 ) -> None:

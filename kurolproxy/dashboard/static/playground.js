@@ -271,8 +271,10 @@
     try {
       value = JSON.parse(text);
     } catch {
-      told.raw(text);
-      told.fail(document.getElementById("said").dataset.failed);
+      // A page of the dashboard says what is wrong: that the session has ended, say.
+      const said = new DOMParser().parseFromString(text, "text/html").querySelector("[data-error]");
+      if (!said) told.raw(text);
+      told.fail(said?.textContent || document.getElementById("said").dataset.failed);
       return;
     }
     told.raw(JSON.stringify(value, null, 2));
