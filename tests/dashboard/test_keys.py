@@ -327,6 +327,24 @@ async def test_rotated_key_has_another_secret_once(
     assert new not in (await browser.get(f"/dashboard/keys/{id_}")).text
 
 
+async def test_unused_key_is_told_as_never_used_only_while_that_is_known(
+    gateway: Running, log_in: LogIn
+) -> None:
+    browser = await log_in(gateway)
+    id_ = id_of(await make(browser, label="idle"))
+    one = f"/dashboard/keys/{id_}"
+    new = [(await browser.get(path)).text for path in ("/dashboard/keys", one)]
+    day = 86_400
+    made_before = gateway.gateway.state.clock.unix() - 31 * day
+    await gateway.gateway.database.write(
+        lambda db: db.execute("UPDATE keys SET created_at = ?", (made_before,))
+    )
+    old = [(await browser.get(path)).text for path in ("/dashboard/keys", one)]
+    last_used = re.compile(r"Last used(?:\">|</dt><dd>)(never|not in 30 days)<")
+    assert [last_used.findall(text) for text in new] == [["never"]] * 2
+    assert [last_used.findall(text) for text in old] == [["not in 30 days"]] * 2
+
+
 async def test_renamed_key_is_listed_by_its_new_label(gateway: Running, log_in: LogIn) -> None:
     browser = await log_in(gateway)
     id_ = id_of(await make(browser, label="old"))
