@@ -86,6 +86,22 @@ async def test_upstream_that_rests_says_which_credential_why_and_for_how_long(
     assert PLANTED_KEY not in page.text
 
 
+async def test_upstream_whose_calls_fail_is_not_called_up_before_it_rests(
+    gateway: Running, root: Browser, fake: FakeUpstream, http: aiohttp.ClientSession
+) -> None:
+    fake.always(failure(500, "broken"))
+    body = {"model": "c-model", "messages": [{"role": "user", "content": "x"}]}
+    headers = {"authorization": f"Bearer {gateway.key}"}
+    async with http.post(
+        f"{gateway.base_url}/v1/chat/completions", json=body, headers=headers
+    ) as answer:
+        assert answer.status == 502
+    page = await root.get("/dashboard/admin/upstreams")
+    chat, messages = re.findall(r"<section .*?</section>", page.text, re.DOTALL)
+    assert re.findall(r'class="badge[^>]*>([^<]+)<', chat) == ["failing"]
+    assert re.findall(r'class="badge[^>]*>([^<]+)<', messages) == ["up"]
+
+
 @pytest.mark.parametrize("name", ["upstreams", "system"])
 async def test_page_refreshes_a_part_of_itself_without_keeping_a_session_alive(
     gateway: Running, root: Browser, name: str
