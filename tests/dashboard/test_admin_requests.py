@@ -70,6 +70,15 @@ async def test_request_is_listed_and_shown_at_once_without_its_words(
     assert len(set(columns)) >= len(UsageRow._fields) - 2
 
 
+async def test_usage_that_nobody_reported_is_not_called_reported(
+    gateway: Running, root: Browser
+) -> None:
+    await write(gateway, recent(2, status=502, prompt=0, completion=0), recent(1))
+    none, reported = [(await root.get(f"{LIST}/req_{each:06d}")).text for each in (2, 1)]
+    assert "<dt>Usage</dt><dd>none was reported</dd>" in none
+    assert "<dt>Usage</dt><dd>as the upstream reported it</dd>" in reported
+
+
 async def test_request_is_looked_up_by_its_id(gateway: Running, root: Browser) -> None:
     at = datetime.now(UTC) - timedelta(days=300)
     await write(gateway, row("req_old", day=at.date(), started_at=at.timestamp()))
