@@ -97,7 +97,7 @@
       completion: write.count(call.completion),
       took: write.duration(call.ms / 1000),
       status: String(call.status),
-      outcome: call.outcome === "ok" ? "" : call.outcome,
+      outcome: call.outcome === "ok" ? "" : call.outcome.replaceAll("_", " "),
     });
     row.querySelector("time").dateTime = new Date(call.at * 1000).toISOString();
     const kind = call.outcome === "ok" ? "good" : call.status >= 500 ? "danger" : "warn";
