@@ -7,6 +7,7 @@ import csv
 import io
 import json
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -431,6 +432,14 @@ async def test_fields_that_make_no_sense_are_named(root: Manager) -> None:
         assert told.error["param"] == problems[0]
     assert len(await accounts.list_accounts()) == 2
     assert len(await accounts.list_keys("someone@example.org")) == 1
+
+
+async def test_error_that_the_documentation_shows_is_the_one_that_comes(root: Manager) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+    shown = json.loads(page.partition("```json\n")[2].partition("```")[0])
+    told = await root.send("POST", "/accounts", {"email": ANN, "nmae": "Ann"})
+    assert told.status == 422
+    assert told.body == shown
 
 
 async def test_of_several_changes_none_is_made_when_one_is_refused(root: Manager) -> None:
