@@ -130,7 +130,7 @@ with Anthropic(base_url="BASE_URL", api_key=os.environ["KUROL_API_KEY"]) as clie
         max_tokens=200,
         messages=[{"role": "user", "content": "Say hello."}],
     )
-print(answer.content[0].text)
+print(answer.content[-1].text)
 """,
         "pip install anthropic",
     ),
@@ -145,7 +145,7 @@ const answer = await client.messages.create({
   max_tokens: 200,
   messages: [{ role: "user", content: "Say hello." }],
 });
-console.log(answer.content[0].text);
+console.log(answer.content.at(-1).text);
 """,
         "npm install @anthropic-ai/sdk",
     ),
