@@ -214,6 +214,8 @@ async def test_reload_takes_a_changed_file_and_says_what_waits(filed: Filed) -> 
     assert "Be quick." in words
     assert "The file was read again and is in use" in words
     assert "Waiting for the next start log.format" in words
+    assert "log.format text from the next start on" in words
+    assert words.count("from the next start on") == 1
     [entry, *_] = await filed.running.gateway.accounts.list_audit()
     assert (entry.actor, entry.action) == ("root@example.org", "config.reload")
     assert entry.detail["ok"] is True

@@ -53,6 +53,7 @@ async def _page(visit: Visit) -> web.Response:
     known = await operation.configuration()
     # A large file has some ten thousand lines: looking through them must hold up no call.
     lines = await asyncio.to_thread(_found, known, text, named=named)
+    last = operation.last_reload()
     return visit.render(
         "admin/config.html",
         block="lines" if visit.partial else None,
@@ -62,7 +63,8 @@ async def _page(visit: Visit) -> web.Response:
         left_out=len(lines[_MOST:]),
         file=operation.file(),
         warnings=operation.warnings(),
-        last=operation.last_reload(),
+        last=last,
+        waiting=frozenset((last or {}).get("needs_restart", ())),
         read_again="read" in visit.query,
         may_reload=operation.reload() is not None,
     )
