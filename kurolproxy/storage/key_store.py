@@ -145,9 +145,7 @@ class KeyStore:
             account = await find_account(db, who)
             if account_id not in (None, account.id):
                 raise NotFound(f"there is no account {who!r}")
-            if admin and account.role != "admin":
-                text = f"{account.email} is no admin: a management key needs one"
-                raise Conflict(text, field="admin")
+            _check_owner(account, admin=admin)
             key = replace(draft, account_id=account.id)
             await check_new(db, key, self.max_keys)
             await insert_key(db, key, self._clock())
@@ -278,3 +276,10 @@ class KeyStore:
 
     def _put(self, pair: tuple[Key, Account]) -> None:
         self._table.put(*pair)
+
+
+def _check_owner(account: Account, *, admin: bool) -> None:
+    """See to it that an account may have a key, or a management key."""
+    if admin and account.role != "admin":
+        text = f"{account.email} is no admin: a management key needs one"
+        raise Conflict(text, field="admin")
