@@ -545,7 +545,7 @@ async def test_who_does_not_read_holds_little_and_then_sees_the_newest_state(
     updates: list[dict[str, Any]] = []
     async with narrow(gateway, browser) as (client, transport):
         most = 0
-        for _ in range(4):
+        for _ in range(5):
             for _ in range(OF_ACCOUNT):
                 await call(gateway, http, key)
             await asyncio.sleep(PERIOD_S)
@@ -559,9 +559,9 @@ async def test_who_does_not_read_holds_little_and_then_sees_the_newest_state(
                 told = [each.partition(b"data: ")[2] for each in events]
                 updates += [json.loads(each) for each in told if each]
     seen = sum(len(each["finished"]) + each["missed"] for each in updates)
-    assert seen == 4 * OF_ACCOUNT
+    assert seen == 5 * OF_ACCOUNT
     assert any(each["missed"] for each in updates)
-    assert updates[-1]["used"] == 2 * 4 * OF_ACCOUNT
+    assert updates[-1]["used"] == 2 * 5 * OF_ACCOUNT
 
 
 async def test_who_takes_nothing_for_too_long_is_hung_up_on(
