@@ -132,6 +132,22 @@ async def test_session_that_ended_is_told_in_words(site: Site, view: View) -> No
     await expect(page.locator("#raw")).to_be_empty()
 
 
+async def test_new_key_is_not_lost_by_choosing_another_model(site: Site, view: View) -> None:
+    viewer = await view(site, ANN)
+    viewer.watch.agrees = True
+    page = viewer.page
+    await viewer.to("/dashboard/connect?tool=codex")
+    await page.get_by_role("button", name="New key for this tool").click()
+    secret = await page.locator("#secret").inner_text()
+    await page.get_by_label("Model", exact=True).select_option("demo-slow")
+    # What would take it away asks the server by then.
+    await asyncio.sleep(0.3)
+    await expect(page.locator("#secret")).to_have_text(secret)
+    await page.get_by_role("button", name="Show").click()
+    await expect(page.locator("#text-1")).to_contain_text('model = "demo-slow"')
+    await expect(page.locator("#secret")).to_have_count(0)
+
+
 async def test_settings_follow_the_choice_and_tick_when_the_tool_calls(
     site: Site, view: View
 ) -> None:
