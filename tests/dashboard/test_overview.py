@@ -97,7 +97,7 @@ async def test_page_shows_last_calls_and_where_the_account_stands(
 async def test_page_without_limits_says_so(gateway: Running, log_in: LogIn) -> None:
     text = await shown(await log_in(gateway))
     assert (figures(text)["left"], figures(text)["rpm_left"]) == ("–", "–")
-    assert len(re.findall(r'data-unless="\w+">no limit', text)) == 2
+    assert len(re.findall(r'data-unless="\w+">no limit', text)) == 3
 
 
 async def test_page_shows_the_newest_first_and_only_so_many(
