@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
+
+from kurolproxy.connect.calls import ENDPOINTS, Call, in_bash
+from kurolproxy.connect.programs import NODE_PACKAGES, PYTHON_PACKAGES, in_node, in_python
 
 MODEL: Final = "MODEL"
 """Stands for the id of a model: who reads the reference is not known."""
@@ -24,171 +27,30 @@ class Example:
     text: str
     note: str = ""
 
-    def at(self, base_url: str) -> Example:
-        """Return it as it calls an installation; ``base_url`` without a trailing slash."""
-        return Example(self.language, self.text.replace(_URL, base_url), self.note)
 
+def examples_at(base_url: str) -> Iterator[tuple[str, list[Example]]]:
+    """Yield what is called, and a program for each language.
 
-_CHAT: Final = (
-    Example(
-        "curl",
-        """\
-curl BASE_URL/v1/chat/completions \\
-  -H "Authorization: Bearer $KUROL_API_KEY" \\
-  -H "Content-Type: application/json" \\
-  -d '{"model": "MODEL", "messages": [{"role": "user", "content": "Say hello."}]}'
-""",
-    ),
-    Example(
-        "Python",
-        """\
-import os
-
-from openai import OpenAI
-
-with OpenAI(base_url="BASE_URL/v1", api_key=os.environ["KUROL_API_KEY"]) as client:
-    answer = client.chat.completions.create(
-        model="MODEL",
-        messages=[{"role": "user", "content": "Say hello."}],
+    Args:
+        base_url: of the installation that they call, without a trailing slash.
+    """
+    for endpoint in ENDPOINTS.values():
+        yield endpoint.title, _calls(Call(base_url, MODEL, endpoint))
+    yield (
+        "Management",
+        [Example(each.language, each.text.replace(_URL, base_url)) for each in _MANAGEMENT],
     )
-print(answer.choices[0].message.content)
-""",
-        "pip install openai",
-    ),
-    Example(
-        "Node",
-        """\
-import OpenAI from "openai";
 
-const client = new OpenAI({ baseURL: "BASE_URL/v1", apiKey: process.env.KUROL_API_KEY });
-const answer = await client.chat.completions.create({
-  model: "MODEL",
-  messages: [{ role: "user", content: "Say hello." }],
-});
-console.log(answer.choices[0].message.content);
-""",
-        "npm install openai",
-    ),
-)
-_RESPONSES: Final = (
-    Example(
-        "curl",
-        """\
-curl BASE_URL/v1/responses \\
-  -H "Authorization: Bearer $KUROL_API_KEY" \\
-  -H "Content-Type: application/json" \\
-  -d '{"model": "MODEL", "input": "Say hello."}'
-""",
-    ),
-    Example(
-        "Python",
-        """\
-import os
 
-from openai import OpenAI
+def _calls(call: Call) -> list[Example]:
+    name = call.endpoint.name
+    return [
+        Example("curl", in_bash(call)),
+        Example("Python", in_python(call), f"pip install {PYTHON_PACKAGES[name]}"),
+        Example("Node", in_node(call), f"npm install {NODE_PACKAGES[name]}"),
+    ]
 
-with OpenAI(base_url="BASE_URL/v1", api_key=os.environ["KUROL_API_KEY"]) as client:
-    answer = client.responses.create(model="MODEL", input="Say hello.")
-print(answer.output_text)
-""",
-        "pip install openai",
-    ),
-    Example(
-        "Node",
-        """\
-import OpenAI from "openai";
 
-const client = new OpenAI({ baseURL: "BASE_URL/v1", apiKey: process.env.KUROL_API_KEY });
-const answer = await client.responses.create({ model: "MODEL", input: "Say hello." });
-console.log(answer.output_text);
-""",
-        "npm install openai",
-    ),
-)
-_MESSAGES: Final = (
-    Example(
-        "curl",
-        """\
-curl BASE_URL/v1/messages \\
-  -H "x-api-key: $KUROL_API_KEY" \\
-  -H "anthropic-version: 2023-06-01" \\
-  -H "Content-Type: application/json" \\
-  -d '{"model": "MODEL", "max_tokens": 200,
-       "messages": [{"role": "user", "content": "Say hello."}]}'
-""",
-    ),
-    Example(
-        "Python",
-        """\
-import os
-
-from anthropic import Anthropic
-
-with Anthropic(base_url="BASE_URL", api_key=os.environ["KUROL_API_KEY"]) as client:
-    answer = client.messages.create(
-        model="MODEL",
-        max_tokens=200,
-        messages=[{"role": "user", "content": "Say hello."}],
-    )
-print(answer.content[-1].text)
-""",
-        "pip install anthropic",
-    ),
-    Example(
-        "Node",
-        """\
-import Anthropic from "@anthropic-ai/sdk";
-
-const client = new Anthropic({ baseURL: "BASE_URL", apiKey: process.env.KUROL_API_KEY });
-const answer = await client.messages.create({
-  model: "MODEL",
-  max_tokens: 200,
-  messages: [{ role: "user", content: "Say hello." }],
-});
-console.log(answer.content.at(-1).text);
-""",
-        "npm install @anthropic-ai/sdk",
-    ),
-)
-_GEMINI: Final = (
-    Example(
-        "curl",
-        """\
-curl BASE_URL/v1beta/models/MODEL:generateContent \\
-  -H "x-goog-api-key: $KUROL_API_KEY" \\
-  -H "Content-Type: application/json" \\
-  -d '{"contents": [{"role": "user", "parts": [{"text": "Say hello."}]}]}'
-""",
-    ),
-    Example(
-        "Python",
-        """\
-import os
-
-from google import genai
-
-options = {"base_url": "BASE_URL"}
-with genai.Client(api_key=os.environ["KUROL_API_KEY"], http_options=options) as client:
-    answer = client.models.generate_content(model="MODEL", contents="Say hello.")
-print(answer.text)
-""",
-        "pip install google-genai",
-    ),
-    Example(
-        "Node",
-        """\
-import { GoogleGenAI } from "@google/genai";
-
-const client = new GoogleGenAI({
-  apiKey: process.env.KUROL_API_KEY,
-  httpOptions: { baseUrl: "BASE_URL" },
-});
-const answer = await client.models.generateContent({ model: "MODEL", contents: "Say hello." });
-console.log(answer.text);
-""",
-        "npm install @google/genai",
-    ),
-)
 _MANAGEMENT: Final = (
     Example(
         "curl",
@@ -229,18 +91,3 @@ for (const line of (await answer.json()).data) {
 """,
     ),
 )
-
-EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = {
-    "Chat Completions": _CHAT,
-    "Responses": _RESPONSES,
-    "Messages": _MESSAGES,
-    "Gemini": _GEMINI,
-    "Management": _MANAGEMENT,
-}
-"""What is called -> a program for each language."""
-
-
-def examples_at(base_url: str) -> Iterator[tuple[str, list[Example]]]:
-    """Yield all examples as they call an installation."""
-    for title, programs in EXAMPLES.items():
-        yield title, [each.at(base_url) for each in programs]

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kurolproxy.dashboard import snippets
+from kurolproxy.connect.calls import ENDPOINTS, Call, in_bash, in_powershell
+from kurolproxy.connect.programs import in_python
 from kurolproxy.dashboard.rendering import dollars
-from kurolproxy.dashboard.snippets import ENDPOINTS, Call
 from tests.conftest import Running, Starter, toml
 from tests.dashboard.conftest import LogIn, Page
 from tests.fakes.answers import chat_answer
@@ -158,17 +158,17 @@ TEXTS = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=
 @given(model=TEXTS, name=st.sampled_from(sorted(ENDPOINTS)), key=st.none() | KEYS)
 def test_no_name_breaks_out_of_its_quotes(model: str, name: str, key: str | None) -> None:
     call = Call("http://127.0.0.1:1", model, ENDPOINTS[name], key)
-    words = shlex.split(snippets.in_bash(call).replace("\\\n", ""))
+    words = shlex.split(in_bash(call).replace("\\\n", ""))
     # Nothing became a word of its own.
     assert (words[0], words[2], words.count("-H"), words[-2]) == (
         "curl",
-        call.url,
+        call.url(),
         2 + len(call.endpoint.headers),
         "-d",
     )
-    assert json.loads(words[-1]) == json.loads(call.body)
-    assert call.body.isascii()
-    shell = snippets.in_powershell(call)
+    assert json.loads(words[-1]) == json.loads(call.body())
+    assert call.body().isascii()
+    shell = in_powershell(call)
     plain = re.sub(
         r"'(?:[^'\u2018\u2019\u201a\u201b]|''|\u2018\u2018|\u2019\u2019|\u201a\u201a|\u201b\u201b)*'",
         "",
@@ -177,7 +177,7 @@ def test_no_name_breaks_out_of_its_quotes(model: str, name: str, key: str | None
     assert plain.count("'") == 0
     strings = [
         each.value
-        for each in ast.walk(ast.parse(snippets.in_python(call)))
+        for each in ast.walk(ast.parse(in_python(call)))
         if isinstance(each, ast.Constant)
     ]
     assert model in strings

@@ -16,7 +16,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from kurolproxy.dashboard.examples import EXAMPLES, MODEL, Example, examples_at
+from kurolproxy.dashboard.examples import MODEL, Example, examples_at
 from kurolproxy.dashboard.pages.reference import kind_of, pieces
 from kurolproxy.server.openapi import document
 from tests.conftest import Running, Starter, toml
@@ -109,19 +109,20 @@ async def test_other_methods_and_paths_are_refused(
 
 # --- the programs -------------------------------------------------------------------------
 
-PROGRAMS = [
-    (title, each) for title, programs in examples_at("http://127.0.0.1:1") for each in programs
-]
+NOWHERE = "http://127.0.0.1:1"
+PROGRAMS = [(title, each) for title, programs in examples_at(NOWHERE) for each in programs]
+TITLES = [*dict(examples_at(NOWHERE))]
 NAMES = [f"{title} {each.language}" for title, each in PROGRAMS]
 
 
-def of(title: str, language: str) -> Example:
-    return next(each for each in EXAMPLES[title] if each.language == language)
+def text_of(title: str, language: str, base_url: str = NOWHERE) -> str:
+    programs = dict(examples_at(base_url))[title]
+    return next(each.text for each in programs if each.language == language)
 
 
 @pytest.mark.parametrize(("title", "example"), PROGRAMS, ids=NAMES)
 def test_program_calls_this_installation_and_names_no_key(title: str, example: Example) -> None:
-    assert "http://127.0.0.1:1" in example.text
+    assert NOWHERE in example.text
     assert "BASE_URL" not in example.text
     assert "sk-kurol" not in example.text
     assert ("KUROL_ADMIN_KEY" if title == "Management" else "KUROL_API_KEY") in example.text
@@ -130,8 +131,8 @@ def test_program_calls_this_installation_and_names_no_key(title: str, example: E
 
 
 def test_each_is_there_in_three_languages() -> None:
-    assert [*EXAMPLES] == ["Chat Completions", "Responses", "Messages", "Gemini", "Management"]
-    languages = [[each.language for each in found] for found in EXAMPLES.values()]
+    assert TITLES == ["Chat Completions", "Responses", "Messages", "Gemini", "Management"]
+    languages = [[each.language for each in found] for _, found in examples_at(NOWHERE)]
     assert languages == [["curl", "Python", "Node"]] * 5
 
 
@@ -159,13 +160,13 @@ def said(fake: FakeUpstream) -> None:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
-@pytest.mark.parametrize("title", EXAMPLES)
+@pytest.mark.parametrize("title", TITLES)
 async def test_curl_lines_work_as_they_are_shown(
     title: str, gateway: Running, fake: FakeUpstream, http: aiohttp.ClientSession
 ) -> None:
     said(fake)
     root = await manager_of(gateway, http)
-    text = of(title, "curl").at(gateway.base_url).text
+    text = text_of(title, "curl", gateway.base_url)
     text = text.replace(MODEL, "c-model").replace("PLAN", "default")
     text = text.replace("curl ", "curl --silent --show-error --fail ")
     out = await ran(gateway, root.key, "sh", "-ec", text)
@@ -186,7 +187,7 @@ def printed(program: str) -> str:
     return out.getvalue().strip()
 
 
-@pytest.mark.parametrize("title", EXAMPLES)
+@pytest.mark.parametrize("title", TITLES)
 async def test_python_programs_work_as_they_are_shown(
     title: str,
     gateway: Running,
@@ -203,16 +204,16 @@ async def test_python_programs_work_as_they_are_shown(
     url = f"{gateway.base_url}/v1/chat/completions"
     async with http.post(url, json=asked, headers=bearer) as got:
         expected = (await got.json())["choices"][0]["message"]["content"]
-    program = of(title, "Python").at(gateway.base_url).text.replace(MODEL, "c-model")
+    program = text_of(title, "Python", gateway.base_url).replace(MODEL, "c-model")
     out = await asyncio.to_thread(printed, program)
     assert out == ("someone@example.org 1 2" if title == "Management" else expected)
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="there is no node")
 async def test_node_programs_are_javascript(gateway: Running, tmp_path: Path) -> None:
-    for title in EXAMPLES:
+    for title in TITLES:
         program = tmp_path / f"{title}.mjs"
-        program.write_text(of(title, "Node").text)
+        program.write_text(text_of(title, "Node"))
         await ran(gateway, "", "node", "--check", str(program))
 
 

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from kurolproxy.dashboard import key_form, snippets
+from kurolproxy.connect.calls import ENDPOINTS, Call, in_bash, in_powershell
+from kurolproxy.dashboard import key_form
 from kurolproxy.dashboard.key_form import KeyForm
 from kurolproxy.dashboard.router import Route
 from kurolproxy.dashboard.visit import Visit
@@ -215,10 +216,8 @@ def _texts(visit: Visit, made: dict[str, Any]) -> dict[str, str] | None:
     ]
     if made["admin"] or not models:
         return None
-    call = snippets.Call(
-        visit.site.public_url, models[0], snippets.ENDPOINTS["openai-chat"], made["key"]
-    )
-    return {"curl": snippets.in_bash(call), "powershell": snippets.in_powershell(call)}
+    call = Call(visit.site.public_url, models[0], ENDPOINTS["openai-chat"], made["key"])
+    return {"curl": in_bash(call), "powershell": in_powershell(call)}
 
 
 def _count(text: str) -> int:

@@ -8,11 +8,11 @@ from typing import Final, Literal
 
 from aiohttp import web
 
+from kurolproxy.connect.calls import ENDPOINTS, Call, Endpoint, in_bash, in_powershell
+from kurolproxy.connect.programs import in_python
 from kurolproxy.connect.wanted import facts_of
-from kurolproxy.dashboard import snippets
 from kurolproxy.dashboard.answers import PageError
 from kurolproxy.dashboard.router import Route
-from kurolproxy.dashboard.snippets import ENDPOINTS, Call, Endpoint
 from kurolproxy.dashboard.visit import Visit
 from kurolproxy.ir import ProtocolName
 from kurolproxy.policy.catalog import Model, Plan, Price
@@ -115,9 +115,9 @@ def _thinking(model: Model) -> Thinking:
 def _texts(visit: Visit, model: Shown, endpoint: Endpoint) -> dict[str, str]:
     call = Call(visit.site.public_url, model.id, endpoint)
     return {
-        "bash": snippets.in_bash(call),
-        "PowerShell": snippets.in_powershell(call),
-        "Python": snippets.in_python(call),
+        "bash": in_bash(call),
+        "PowerShell": in_powershell(call),
+        "Python": in_python(call),
     }
 
 

@@ -8,9 +8,9 @@ from typing import Any, Final
 from aiohttp import web
 from aiohttp.web import StreamResponse
 
+from kurolproxy.connect.calls import ENDPOINTS
 from kurolproxy.dashboard.answers import PageError
 from kurolproxy.dashboard.router import Route
-from kurolproxy.dashboard.snippets import ENDPOINTS
 from kurolproxy.dashboard.visit import Visit
 from kurolproxy.errors import RouteNotFound
 
