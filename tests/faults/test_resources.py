@@ -101,15 +101,20 @@ async def test_upstream_is_not_blamed_when_we_have_no_descriptor_for_it(
 ) -> None:
     vendor.scripts = {"paced": paced(0.2)}
     async with site.serving(*with_descriptors(64)) as served:
-        calls = await asyncio.gather(*(served.call(STREAM) for _ in range(60)))
-        statuses = {each.status for each in calls if not each.error}
+        statuses: set[int] = set()
+        # When the look at the descriptors comes in the middle of a burst, it refuses all of it.
+        for _ in range(10):
+            calls = await asyncio.gather(*(served.call(STREAM) for _ in range(60)))
+            statuses |= {each.status for each in calls if not each.error}
+            for each in calls:
+                if each.status == 503:
+                    assert b"no room for more connections" in each.body
+                    assert b"retry-after: 1\r\n" in each.head
+            await served.until("kurol_requests_running", 0)
+            await seen(lambda: answers(served))
+            if statuses == {200, 503}:
+                break
         assert statuses == {200, 503}
-        for each in calls:
-            if each.status == 503:
-                assert b"no room for more connections" in each.body
-                assert b"retry-after: 1\r\n" in each.head
-        await served.until("kurol_requests_running", 0)
-        await seen(lambda: answers(served))
         assert [each for each in served.events() if each["event"] == "upstream_rests"] == []
 
 
