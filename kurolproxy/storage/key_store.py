@@ -127,10 +127,7 @@ class KeyStore:
                 be of somebody who is no admin.
             Invalid: a value makes no sense.
         """
-        if secret is None:
-            secret = make_secret(self._random(SECRET_BYTES), admin=admin)
-        else:
-            secret = checked_secret(secret, admin=admin)
+        secret = self._secret(secret, admin=admin)
         if expires_at is not None:
             self._check_expiry(expires_at)
         draft = replace(
@@ -154,6 +151,12 @@ class KeyStore:
 
         key, _ = await self._database.write(work, durable=True, then=self._put)
         return key, secret
+
+    def _secret(self, given: str | None, *, admin: bool) -> str:
+        """Return the secret of a new key: a fresh one, or what was brought along."""
+        if given is None:
+            return make_secret(self._random(SECRET_BYTES), admin=admin)
+        return checked_secret(given, admin=admin)
 
     def _draft(self, secret: str, label: str, *, admin: bool) -> Key:
         """Return a key of nobody that narrows nothing."""
