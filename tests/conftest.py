@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -121,6 +122,32 @@ name = "default"
 models = ["*"]
 {extra}
 """
+
+
+def behind_demo(base_url: str, models: dict[str, str], plans: str) -> str:
+    """Return a configuration of models of the demo vendor, by Chat and Messages.
+
+    Args:
+        models: the gateway's id of each model -> the vendor's.
+        plans: the tables of the plans.
+    """
+    tables = "".join(
+        f"[[models]]\nid = {json.dumps(id_)}\n"
+        f'targets = [{{ upstream = "demo", model = "{name}" }}]\n'
+        for id_, name in models.items()
+    )
+    return f"""
+[server]
+listen = "127.0.0.1:0"
+state_dir = "state"
+[metrics]
+listen = ""
+[[upstreams]]
+name = "demo"
+base_url = "{base_url}"
+protocols = ["openai-chat", "anthropic"]
+api_keys = ["vendor-key"]
+{tables}{plans}"""
 
 
 @pytest.fixture

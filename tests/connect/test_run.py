@@ -12,22 +12,9 @@ import pytest
 from kurolproxy.connect.tools import TOOLS
 from kurolproxy.connect.wanted import ModelFacts, Step, Wanted
 from kurolproxy.demo.vendor import DemoVendor
-from tests.conftest import Running, Starter
+from tests.conftest import Running, Starter, behind_demo
 
-_CONFIG = """
-[server]
-listen = "127.0.0.1:0"
-state_dir = "state"
-[metrics]
-listen = ""
-[[upstreams]]
-name = "demo"
-base_url = "{base_url}"
-protocols = ["openai-chat", "anthropic"]
-api_keys = ["vendor-key"]
-[[models]]
-id = "vendor/demo's $HOME"
-targets = [{{ upstream = "demo", model = "demo-echo" }}]
+_PLAN = """
 [[plans]]
 name = "default"
 models = ["*"]
@@ -40,7 +27,7 @@ async def behind(start: Starter) -> AsyncIterator[Running]:
     """Yield a gateway whose model has a name that wants quotes."""
     vendor = DemoVendor(api_key="vendor-key")
     await vendor.start()
-    yield await start(_CONFIG.format(base_url=vendor.base_url))
+    yield await start(behind_demo(vendor.base_url, {MODEL.id: "demo-echo"}, _PLAN))
     await vendor.stop()
 
 

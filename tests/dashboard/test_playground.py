@@ -15,29 +15,14 @@ import pytest
 from kurolproxy.dashboard.guard import csrf_of
 from kurolproxy.demo.vendor import DemoVendor
 from kurolproxy.policy.keys import SESSION_KEY_ID
-from tests.conftest import Running, Starter, soon
+from tests.conftest import Running, Starter, behind_demo, soon
 from tests.dashboard.conftest import Browser, LogIn
 from tests.fakes.answers import chat_answer
 from tests.fakes.upstream import FakeUpstream
 
 MESSAGES = [{"role": "user", "content": "Hello there"}]
-_CONFIG = """
-[server]
-listen = "127.0.0.1:0"
-state_dir = "state"
-[metrics]
-listen = ""
-[[upstreams]]
-name = "demo"
-base_url = "{base_url}"
-protocols = ["openai-chat", "anthropic"]
-api_keys = ["vendor-key"]
-[[models]]
-id = "demo-echo"
-targets = [{{ upstream = "demo", model = "demo-echo" }}]
-[[models]]
-id = "demo-slow"
-targets = [{{ upstream = "demo", model = "demo-slow" }}]
+_MODELS = {each: each for each in ("demo-echo", "demo-slow")}
+_PLANS = """
 [[plans]]
 name = "default"
 models = ["demo-echo"]
@@ -120,7 +105,7 @@ async def demo(start: Starter) -> AsyncIterator[Running]:
     """Yield a gateway in front of the demo's vendor."""
     vendor = DemoVendor(api_key="vendor-key")
     await vendor.start()
-    yield await start(_CONFIG.format(base_url=vendor.base_url))
+    yield await start(behind_demo(vendor.base_url, _MODELS, _PLANS))
     await vendor.stop()
 
 
