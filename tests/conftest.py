@@ -14,11 +14,17 @@ from typing import Any
 import aiohttp
 import pytest
 from argon2 import PasswordHasher
+from hypothesis import HealthCheck, settings
 
 from kurolproxy.app import Gateway, Surroundings
 from kurolproxy.config.load import parse
 from kurolproxy.storage.passwords import Passwords
 from tests.fakes.upstream import FakeUpstream
+
+# Property tests are about results: on a busy machine an example may take its time. Loaded here,
+# before any test module takes over what holds by default.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 PLANTED_KEY = "sk-upstream-credential-of-the-operator"
 
